@@ -1,0 +1,258 @@
+"""The interpreter: it walks a computation and keeps the stack itself, so depth costs memory and never recursion.
+
+A frame of the stack is either the generator of a do-block or the node that waits for the value (`Map`, `Bind`, `Lash`,
+`Attempt`, or the `Scope` to go back to). A failure travels through the generators as an exception of a private type, so
+that `finally` clauses run, and may perform effects.
+"""
+
+from collections.abc import Awaitable, Callable, Generator
+from types import GeneratorType
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import attrs
+from anyio import CancelScope, get_cancelled_exc_class
+from returns.result import Failure, Result, Success
+
+from crucible.effects._eff import Attempt, Bind, Block, Eff, Fail, Lash, Map, Native, Perform, Pure, Scoped
+from crucible.effects._path import Path, show_path
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+
+Answer: TypeAlias = Callable[..., Awaitable[Result[Any, Any]]]  # each entry answers its own operation's types
+
+
+class Writer(Protocol):
+    """Where `tell` goes. Appending does no I/O; `flush` may."""
+
+    def append(self, path: Path, event: object) -> None:
+        """Take an event told at `path`."""
+
+    async def flush(self) -> None:
+        """Bring what was told to safety. It never raises for a store that fails."""
+
+
+class Lookup(Protocol):
+    """Finds who answers an operation."""
+
+    def __getitem__(self, operation: Callable[..., object], /) -> Answer: ...
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """What all branches of one run share."""
+
+    answers: Lookup
+    layered: bool
+    writer: Writer
+
+
+class Scope:
+    """A place in the computation: its name below its parent, how many calls it made, which child names it used."""
+
+    __slots__ = ("_children", "_name", "_parent", "_path", "calls")
+
+    def __init__(self, parent: "Scope | None" = None, name: str = "") -> None:
+        self._parent = parent
+        self._name = name
+        self._path: Path | None = None
+        self._children: dict[str, int] = {}
+        self.calls = 0
+
+    @property
+    def path(self) -> Path:
+        """The names from the root to here; made when first asked for, so that deep nesting stays cheap."""
+        if self._path is None:
+            names, scope = [], self
+            while scope._parent is not None:
+                names.append(scope._name)
+                scope = scope._parent
+            self._path = tuple(reversed(names))
+        return self._path
+
+    def child(self, name: str) -> "Scope":
+        """Open a scope below this one; a name used again gets a number."""
+        times = self._children[name] = self._children.get(name, 0) + 1
+        return Scope(self, name if times == 1 else f"{name}~{times}")
+
+
+class Failed(BaseException):  # not an Exception: `except Exception` in a do-block must not swallow a typed failure
+    """Carries a typed failure through the generators of do-blocks."""
+
+    def __init__(self, error: object) -> None:
+        self.error = error
+        self.path: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.error)
+
+
+@attrs.frozen(kw_only=True)
+class Located(Generic[E]):
+    """An error and the scope in which it arose."""
+
+    path: Path
+    error: E
+
+    def __str__(self) -> str:
+        return f"{show_path(self.path)}: {self.error}"
+
+
+Node: TypeAlias = Eff[Any, Any, Any]  # the driver moves values of every type
+Frame: TypeAlias = (
+    Generator[Node, Any, Any]
+    | Map[Any, Any, Any]
+    | Bind[Any, Any, Any]
+    | Lash[Any, Any, Any]
+    | Attempt[Any, Any, Any]
+    | Scope
+)
+
+
+async def drive(run: Run, scope: Scope, eff: Eff[A, E, R]) -> Result[A, Located[E]]:
+    """Interpret `eff` to its result. Whatever a handler raises goes through the do-blocks and then to the caller."""
+    try:
+        return Success(await evaluate(run, scope, eff))
+    except Failed as failed:
+        error: Any = failed.error  # only errors of `eff` are thrown
+        return Failure(Located(path=scope.path if failed.path is None else failed.path, error=error))
+
+
+async def evaluate(run: Run, scope: Scope, eff: Eff[A, E, R]) -> A:
+    """Interpret `eff` to its value; a typed failure is raised as `Failed`, for the interpreter's own steps."""
+    value: A = await _advance(run, scope, [], eff)
+    return value
+
+
+async def _advance(run: Run, scope: Scope, stack: list[Frame], node: Any) -> Any:
+    """Walk from `node` to the final value; raises what no frame of the stack caught."""
+    answers, layered = run.answers, run.layered
+    value: Any
+    frame: Any
+    while True:
+        try:
+            while True:  # down: evaluate `node` until there is a value
+                kind = type(node)
+                if kind is Perform:
+                    scope.calls += 1
+                    if layered:
+                        result = await answers[node.operation](scope, node)
+                    else:
+                        result = await answers[node.operation](*node.arguments, **node.keywords)
+                    if type(result) is not Success:
+                        raise _thrown(result, node)
+                    value = result._inner_value  # unwrap() without its call: this line runs for every effect
+                    break
+                if kind is Block:
+                    stack.append(_started(node))
+                    value = None
+                    break
+                if kind is Pure:
+                    value = node.value
+                    break
+                if kind is Scoped:
+                    stack.append(scope)
+                    scope = scope.child(node.name)
+                    node = node.source
+                elif kind in _WAITING:
+                    stack.append(node)
+                    node = node.source
+                elif kind is Native:
+                    value = await node.step(run, scope)
+                    break
+                elif kind is Fail:
+                    raise Failed(node.error)
+                else:
+                    raise TypeError(f"`yield from` was given {node!r}, which is no computation")
+            while stack:  # up: hand the value to the frames that wait for it
+                frame = stack[-1]
+                kind = type(frame)
+                if kind is GeneratorType:
+                    try:
+                        node = frame.send(value)
+                        break
+                    except StopIteration as stop:
+                        value = stop.value
+                        stack.pop()
+                        continue
+                stack.pop()
+                if kind is Bind:
+                    node = frame.follow(value)
+                    break
+                if kind is Map:
+                    value = frame.apply(value)
+                elif kind is Attempt:
+                    value = Success(value)
+                elif kind is Scope:
+                    scope = frame
+            else:
+                return value
+        except get_cancelled_exc_class() as cancelled:
+            with CancelScope(shield=True):  # finalizers may perform effects; nothing may swallow the cancellation
+                await _finalize(run, scope, stack, cancelled)
+            raise
+        except BaseException as error:
+            scope, node = _unwind(scope, stack, error)
+
+
+async def _finalize(run: Run, scope: Scope, stack: list[Frame], error: BaseException) -> None:
+    """Throw a cancellation through the stack until every finalizer ran."""
+    while stack:
+        try:
+            scope, node = _unwind(scope, stack, error)
+        except BaseException as raised:
+            if raised is error:
+                return
+            raise
+        await _advance(run, scope, stack, node)
+
+
+def _unwind(scope: Scope, stack: list[Frame], error: BaseException) -> tuple[Scope, Node]:
+    """Throw `error` up the stack to the first frame that goes on, and give what it goes on with."""
+    if not isinstance(error, Failed):
+        _note(error, scope.path)
+    elif error.path is None:
+        error.path = scope.path
+    while stack:
+        frame = stack.pop()
+        try:
+            if isinstance(frame, GeneratorType):
+                node = frame.throw(error)
+                stack.append(frame)
+                return scope, node
+            if isinstance(frame, Scope):
+                scope = frame
+            elif isinstance(error, Failed) and isinstance(frame, Lash):
+                return scope, frame.recover(error.error)
+            elif isinstance(error, Failed) and isinstance(frame, Attempt):
+                return scope, Pure(Failure(error.error))
+        except StopIteration as stop:
+            return scope, Pure(stop.value)
+        except BaseException as raised:
+            error = raised
+    raise error
+
+
+def _started(block: Block[Any, Any, Any]) -> Generator[Node, Any, Any]:
+    generator = block.function(*block.arguments, **block.keywords)
+    if not isinstance(generator, GeneratorType):
+        raise TypeError(f"{block!r}: a do-block is a generator function; this one returned {generator!r}")
+    return generator
+
+
+def _thrown(result: object, node: Node) -> BaseException:
+    """Make the exception for a result that is no success."""
+    if isinstance(result, Failure):
+        return Failed(result.failure())
+    return TypeError(f"the handler of {node!r} must answer with a Result (Success or Failure); it gave {result!r}")
+
+
+def _note(error: BaseException, path: Path) -> None:
+    """Say once, on the exception itself, where in the computation it was raised."""
+    if path and not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
+        error.add_note(_NOTE + show_path(path))
+
+
+_NOTE = "in crucible path "
+_WAITING = frozenset({Map, Bind, Lash, Attempt})

@@ -1,0 +1,168 @@
+"""`Journal`: the calls of one run and their results, in memory or in a framed, append-only file.
+
+A frame is one line, `crc32 length {json}`, with a sequence number inside. A tail torn by a crash is cut off when the file
+is opened, never guessed at.
+"""
+
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+
+from crucible.effects._codec import Json, decode, encode
+
+Record: TypeAlias = dict[str, Json]
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """A call that was answered: where, what, with which arguments (digest and text of each), and the result."""
+
+    path: str
+    call: str
+    arguments: dict[str, tuple[str, str]]
+    result: Any  # a Result of the operation's own types
+
+
+class JournalError(Exception):
+    """A journal that cannot be used as asked."""
+
+
+class Journal:
+    """The calls of one run. `Journal()` lives in memory, `Journal.open(path)` in a file as well.
+
+    >>> journal = Journal()
+    >>> journal.append(Entry(path="#1", call="Clock.now", arguments={}, result=None))
+    >>> [entry.call for entry in journal]
+    ['Clock.now']
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._in_doubt: dict[str, str] = {}
+        self._sequence = 0
+        self._file: int | None = None
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Journal":
+        """Open a journal file, made if absent, and read what it holds; a torn last frame is cut off.
+
+        Raises: JournalError when another process has it open.
+        """
+        journal = cls()
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        journal._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            journal.close()
+            raise JournalError(f"{path} is open in another process: one run has one journal") from error
+        data = path.read_bytes()
+        end = 0
+        for record, end in read_frames(data):  # noqa: B007  # the last end is used below
+            journal._take(record)
+        os.ftruncate(journal._file, end)
+        return journal
+
+    @property
+    def in_doubt(self) -> tuple[str, ...]:
+        """Calls that began and whose end was not written: nobody knows whether they happened."""
+        return tuple(f"{call} at {path}" for path, call in self._in_doubt.items())
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def at(self, path: str) -> Entry | None:
+        """Find the call recorded at a path."""
+        return self._entries.get(path)
+
+    def intend(self, path: str, call: str) -> None:
+        """Note that a call that must not be repeated is about to be made."""
+        self._write({"kind": "intent", "path": path, "call": call}, sync=True)
+
+    def append(self, entry: Entry) -> None:
+        """Add a call and its result.
+
+        Raises: JournalError when the path is taken (one journal holds one run); UnrecordableError for odd values.
+        """
+        if entry.path in self._entries:
+            raise JournalError(f"the journal already holds a call at {entry.path}: one journal records one run")
+        known = entry.path in self._in_doubt
+        self._write({"kind": "done", "entry": encode(entry)} if self._file is not None else {}, sync=known)
+        self._in_doubt.pop(entry.path, None)
+        self._entries[entry.path] = entry
+
+    def close(self) -> None:
+        """Let go of the file. Closing again is no error."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take(self, record: Record) -> None:
+        self._sequence += 1
+        if record["kind"] == "intent":
+            self._in_doubt[str(record["path"])] = str(record["call"])
+            return
+        entry = decode(record["entry"])
+        if isinstance(entry, Entry):
+            self._in_doubt.pop(entry.path, None)
+            self._entries[entry.path] = entry
+
+    def _write(self, record: Record, *, sync: bool) -> None:
+        if record.get("kind") == "intent":
+            self._in_doubt[str(record["path"])] = str(record["call"])
+        if self._file is None:
+            return
+        self._sequence += 1
+        frame = write_frame({"seq": self._sequence, **record})
+        start = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, frame) != len(frame):
+                raise OSError("the disk took only a part of a frame")
+        except OSError:
+            os.ftruncate(self._file, start)
+            self._sequence -= 1
+            raise
+        if sync:
+            os.fsync(self._file)
+
+
+def write_frame(record: Record) -> bytes:
+    """Give the line that holds `record`."""
+    body = json.dumps(record, allow_nan=False, separators=(",", ":")).encode()
+    return b"%08x %d %b\n" % (zlib.crc32(body), len(body), body)
+
+
+def read_frames(data: bytes) -> Iterator[tuple[Record, int]]:
+    """Give each whole record of `data` and where it ends; stop at the first frame that is torn or changed.
+
+    >>> frame = write_frame({"seq": 1})
+    >>> [record for record, _ in read_frames(frame + write_frame({"seq": 2})[:-3])]
+    [{'seq': 1}]
+    """
+    position, expected = 0, 1
+    while (end := data.find(b"\n", position)) >= 0:
+        crc, _, rest = data[position:end].partition(b" ")
+        length, _, body = rest.partition(b" ")
+        if crc != b"%08x" % zlib.crc32(body) or length != b"%d" % len(body):
+            return
+        record = json.loads(body)
+        if record.get("seq") != expected:
+            return
+        position, expected = end + 1, expected + 1
+        yield record, position

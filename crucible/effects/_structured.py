@@ -1,0 +1,196 @@
+"""What the interpreter does itself: concurrency, time limits, finalizers, telling, names of places."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Never, Protocol, TypeVar
+
+import anyio
+import attrs
+from returns.result import Failure, Result
+
+from crucible.effects._driver import Failed, Located, Run, Scope, Writer, drive, evaluate
+from crucible.effects._eff import Do, Eff, Native, do
+from crucible.effects._path import Path
+
+A = TypeVar("A")
+B = TypeVar("B")
+E = TypeVar("E")
+E2 = TypeVar("E2")
+R = TypeVar("R")
+R2 = TypeVar("R2")
+R3 = TypeVar("R3")
+R_contra = TypeVar("R_contra", contravariant=True)
+
+
+@attrs.frozen(kw_only=True)
+class TimedOut:
+    """A computation did not end within its time."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"timed out after {self.seconds:g} s"
+
+
+def tell(event: object) -> Eff[None, Never, Never]:
+    """Append an event to the run's telemetry. It does no I/O: the writer of the run flushes."""
+
+    async def step(run: Run, scope: Scope) -> None:
+        run.writer.append(scope.path, event)
+
+    return Native(step)
+
+
+def flush() -> Eff[None, Never, Never]:
+    """Let the writer bring what was told so far to its stores."""
+
+    async def step(run: Run, scope: Scope) -> None:
+        await run.writer.flush()
+
+    return Native(step)
+
+
+def current_path() -> Eff[Path, Never, Never]:
+    """Give the names of the scopes this computation stands in, outermost first: the same in every run of it."""
+
+    async def step(run: Run, scope: Scope) -> Path:
+        return scope.path
+
+    return Native(step)
+
+
+def located(eff: Eff[A, E, R]) -> Eff[A, Located[E], R]:
+    """Give an error of `eff` together with the path of the scope in which it arose."""
+
+    async def step(run: Run, scope: Scope) -> A:
+        result = await drive(run, scope, eff)
+        if isinstance(result, Failure):
+            raise Failed(result.failure())
+        return result.unwrap()
+
+    return Native(step)
+
+
+class Interpret(Protocol[R_contra]):
+    """Runs computations from outside of any do-block, under paths that begin with `telemetry`."""
+
+    async def __call__(self, eff: Eff[A, E, R_contra], /) -> Result[A, E]:
+        """Run `eff` to its result."""
+
+
+def telling_to(make_writer: Callable[[Interpret[R2]], Writer], eff: Eff[A, E, R]) -> Eff[A, E, R | R2]:
+    """Run `eff` with a writer that flushes through ports: `make_writer` is given the means to perform effects.
+
+    The writer is flushed when `eff` ended, however it ended.
+    """
+
+    async def step(run: Run, scope: Scope) -> A:
+        telemetry = scope.child("telemetry")
+
+        async def interpret(effect: Eff[B, E2, R2], /) -> Result[B, E2]:
+            return (await drive(run, telemetry, effect)).alt(lambda located: located.error)
+
+        writer = make_writer(interpret)
+        try:
+            return await evaluate(attrs.evolve(run, writer=writer), scope, eff)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await writer.flush()
+
+    return Native(step)
+
+
+def timeout(eff: Eff[A, E, R], *, seconds: float) -> Eff[A, E | TimedOut, R]:
+    """Run `eff`, and fail with `TimedOut` when it takes longer; its finalizers run first."""
+
+    async def step(run: Run, scope: Scope) -> A:
+        with anyio.move_on_after(seconds) as limit:
+            value = await evaluate(run, scope, eff)
+        if limit.cancelled_caught:
+            raise Failed(TimedOut(seconds=seconds))
+        return value
+
+    return Native(step)
+
+
+def uncancellable(eff: Eff[A, E, R]) -> Eff[A, E, R]:
+    """Run `eff` to its end even when the computation around it is cancelled meanwhile."""
+
+    async def step(run: Run, scope: Scope) -> A:
+        shield = anyio.CancelScope(shield=True)
+        with shield:
+            value = await evaluate(run, scope, eff)
+        return value
+
+    return Native(step)
+
+
+@do
+def bracket(
+    acquire: Eff[A, E, R], use: Callable[[A], Eff[B, E2, R2]], release: Callable[[A], Eff[object, Never, R3]]
+) -> Do[E | E2, R | R2 | R3, B]:
+    """Acquire, use, and always release: after success, failure, an exception, a time limit or ctrl-C.
+
+    A release that can fail does not type-check: say what happens then (`attempt(close(it))` ignores it).
+    """
+    resource = yield from uncancellable(acquire)
+    try:
+        value = yield from use(resource)
+    finally:
+        yield from uncancellable(release(resource))
+    return value
+
+
+def gather(effs: Iterable[Eff[A, E, R]], *, limit: int | None = None) -> Eff[list[A], E, R]:
+    """Run computations concurrently, at most `limit` at once, and give their values in order.
+
+    The first failure cancels the others and waits until their finalizers ran. Each computation has its own path
+    (`gather/[3]/...`), so nothing depends on the order in which they end.
+
+    Raises: ValueError when `limit` is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"gather needs a limit of at least 1, not {limit}")
+    branches = list(effs)
+
+    async def step(run: Run, scope: Scope) -> list[A]:
+        return await _Gathering(run, scope.child("gather"), branches).values(limit)
+
+    return Native(step)
+
+
+class _Gathering(Generic[A, E, R]):
+    """The branches of one `gather` while they run."""
+
+    def __init__(self, run: Run, scope: Scope, branches: Sequence[Eff[A, E, R]]) -> None:
+        self._run = run
+        self._scope = scope
+        self._branches = branches
+        self._waiting = iter(enumerate(branches))
+        self._values: dict[int, A] = {}
+        self._raised: list[BaseException] = []
+
+    async def values(self, limit: int | None) -> list[A]:
+        workers = len(self._branches) if limit is None else min(limit, len(self._branches))
+        async with anyio.create_task_group() as group:
+            for _ in range(workers):
+                group.start_soon(self._work, group.cancel_scope)
+        if self._raised:
+            raise self._raised[0]
+        return [self._values[i] for i in range(len(self._branches))]
+
+    async def _work(self, cancel_scope: anyio.CancelScope) -> None:
+        """Take one branch after another until none is left or one went wrong."""
+        for index, branch in self._waiting:
+            try:
+                scope = Scope(self._scope, f"[{index}]")
+                self._values[index] = await evaluate(self._run, scope, branch)
+            except (Failed, Exception) as raised:
+                self._raised.append(raised)
+                cancel_scope.cancel()
+                return
+
+
+def both(first: Eff[A, E, R], second: Eff[B, E2, R2]) -> Eff[tuple[A, B], E | E2, R | R2]:
+    """Run two computations of different types concurrently and give both values."""
+    branches: list[Eff[A | B, E | E2, R | R2]] = [first, second]
+    return gather(branches).map(lambda values: (values[0], values[1]))  # type: ignore[arg-type,return-value]  # in order

@@ -1,0 +1,155 @@
+"""Handlers on top of handlers: each takes `Handlers[R]` and gives `Handlers[R]`; the workflow never knows."""
+
+import inspect
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import attrs
+from returns.result import Failure, Result
+
+from crucible.effects._codec import UnrecordableError, digest
+from crucible.effects._handlers import Call, Handlers, Proceed
+from crucible.effects._journal import Entry, Journal
+from crucible.effects._path import show_path
+from crucible.effects._port import Port, is_repeatable
+
+R = TypeVar("R")
+
+
+@attrs.frozen(kw_only=True)
+class TracedCall:
+    """A call that was made: what, where, how long it took, and its result (None when it raised)."""
+
+    call: Call
+    seconds: float
+    result: Result[object, object] | None
+
+
+def trace(handlers: Handlers[R], *, into: Callable[[TracedCall], object]) -> Handlers[R]:
+    """Show every call to `into`, when it has ended: `trace(handlers, into=calls.append)`."""
+
+    async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        start = time.perf_counter()
+        result: Result[object, object] | None = None
+        try:
+            result = await proceed(call)
+            return result
+        finally:
+            into(TracedCall(call=call, seconds=time.perf_counter() - start, result=result))
+
+    return handlers.wrap(around)
+
+
+def retry(
+    handlers: Handlers[R],
+    *,
+    attempts: int,
+    when: Callable[[object], bool],
+    wait_seconds: Callable[[int], float] = lambda attempt: 0.5 * 2.0**attempt,
+) -> Handlers[R]:
+    """Make a call again when it fails with an error for which `when` is true, up to `attempts` times in all.
+
+    Operations marked `not_repeatable` are made once, whatever their error. Waiting doubles from half a second.
+
+    Raises: ValueError when `attempts` is below 1.
+    """
+    if attempts < 1:
+        raise ValueError(f"retry needs at least 1 attempt, not {attempts}")
+
+    async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        result = await proceed(call)
+        for attempt in range(attempts - 1 if is_repeatable(call.operation) else 0):
+            if not (isinstance(result, Failure) and when(result.failure())):
+                break
+            await anyio.sleep(wait_seconds(attempt))
+            result = await proceed(call)
+        return result
+
+    return handlers.wrap(around)
+
+
+def record(handlers: Handlers[R], journal: Journal) -> Handlers[R]:
+    """Write every call and its result to `journal`; `replay(journal)` then answers the same program without handlers."""
+
+    async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        path = show_path(call.path)
+        if not is_repeatable(call.operation):
+            journal.intend(path, call.name)
+        result = await proceed(call)
+        journal.append(Entry(path=path, call=call.name, arguments=_fingerprints(call), result=result))
+        return result
+
+    return handlers.wrap(around)
+
+
+class Diverged(Exception):  # noqa: N818  # what happened, not a kind of error
+    """A program that is replayed does something else than what was recorded."""
+
+
+def replay(journal: Journal) -> Handlers[Port]:
+    """Answer every call of every port from `journal`, with no handler behind it.
+
+    Raises, while running: Diverged at the first call that differs from the recording, or when calls are left over.
+    """
+    answered: set[str] = set()
+
+    async def answer(call: Call) -> Result[object, object]:
+        path = show_path(call.path)
+        entry = journal.at(path)
+        now = _fingerprints(call)
+        if entry is None or entry.call != call.name or entry.arguments != now:
+            raise Diverged(_difference(call, now, entry, _next_unanswered(journal, answered)))
+        answered.add(path)
+        result: Result[object, object] = entry.result
+        return result
+
+    def at_end() -> None:
+        left = _next_unanswered(journal, answered)
+        answered.clear()
+        if left is not None:
+            raise Diverged(f"the program ended, but the recording goes on with {left.call} at {left.path}")
+
+    return Handlers.of_every_port(answer, at_end=at_end)
+
+
+def _next_unanswered(journal: Journal, answered: set[str]) -> Entry | None:
+    return next((entry for entry in journal if entry.path not in answered), None)
+
+
+def _difference(call: Call, now: dict[str, tuple[str, str]], entry: Entry | None, following: Entry | None) -> str:
+    lines = [f"the program diverges from the recording at {show_path(call.path)}", f"  now:      {call.name}"]
+    if entry is None:
+        there = (
+            "nothing" if following is None else f"nothing here; it goes on with {following.call} at {following.path}"
+        )
+        return "\n".join([*lines, f"  recorded: {there}"])
+    lines.append(f"  recorded: {entry.call}")
+    if entry.call == call.name:
+        name = next(name for name in {**entry.arguments, **now} if entry.arguments.get(name) != now.get(name))
+        absent = ("", "absent")
+        lines += [
+            f"  first difference: argument {name!r}",
+            f"    now:      {now.get(name, absent)[1]}",
+            f"    recorded: {entry.arguments.get(name, absent)[1]}",
+        ]
+    return "\n".join(lines)
+
+
+def _fingerprints(call: Call) -> dict[str, tuple[str, str]]:
+    """Give the digest and a clipped text of each argument of a call, by name."""
+    names = list(inspect.signature(call.operation).parameters)[1:]
+    arguments = {**dict(zip(names, call.arguments, strict=False)), **call.keywords}
+    return {name: (_digest(call, name, value), _clip(repr(value))) for name, value in arguments.items()}
+
+
+def _digest(call: Call, name: str, value: object) -> str:
+    try:
+        return digest(value)
+    except UnrecordableError as error:
+        raise UnrecordableError(f"argument {name!r} of {call}: {error}") from error
+
+
+def _clip(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,0 +1,41 @@
+"""Where noop training saves models, and where noop training and sampling find them."""
+
+import attrs
+
+from crucible.effects import Failure, Result, Success
+from crucible.kitchen.handlers.noop._bigram import Policy
+from crucible.train.errors import NotFound
+
+
+@attrs.frozen(kw_only=True)
+class Saved:
+    """A policy as it was when it was saved, after `step` optimizer steps of its session."""
+
+    policy: Policy
+    step: int
+
+
+class Shelf:
+    """Saved models by path, in memory. Nothing saved is ever overwritten: a name used again gets a path of its own.
+
+    Give one shelf to several handlers and they see each other's models; keep it, and a later run finds them again.
+    """
+
+    def __init__(self) -> None:
+        self._saved: dict[str, Saved] = {}
+
+    def put(self, folder: str, name: str, saved: Saved) -> str:
+        """Keep `saved` and give its path."""
+        path, copies = f"noop://{folder}/{name}", 1
+        while path in self._saved:
+            copies += 1
+            path = f"noop://{folder}/{name}~{copies}"
+        self._saved[path] = saved
+        return path
+
+    def get(self, path: str, *, kind: str) -> Result[Saved, NotFound]:
+        """Give what was saved at `path`; what was saved as another kind is not found."""
+        found = self._saved.get(path)
+        if found is None or f"/{kind}/" not in path:
+            return Failure(NotFound(kind=kind, name=path, fix="give a path that noop training saved on this shelf"))
+        return Success(found)

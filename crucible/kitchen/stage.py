@@ -1,0 +1,246 @@
+"""`Stage`: a pure function from a context to a computation of the next context, with a name.
+
+A stage that failed, and whatever came before it in the same workflow, is undone by the rollbacks of the stages that
+completed, the last first. That holds for typed failures, exceptions, time limits and ctrl-C alike.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, Never, TypeAlias, TypeVar, overload
+
+from crucible.effects import Do, Eff, Result, do, flush, from_result, scoped, tell
+from crucible.kitchen.outline import Outline, ports_of
+from crucible.telemetry.events import (
+    StageFailed,
+    StageStarted,
+    StageStopped,
+    WorkflowFailed,
+    WorkflowStarted,
+    WorkflowStopped,
+)
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+E = TypeVar("E")
+E2 = TypeVar("E2")
+R = TypeVar("R")
+R2 = TypeVar("R2")
+A_contra = TypeVar("A_contra", contravariant=True)
+B_co = TypeVar("B_co", covariant=True)
+E_co = TypeVar("E_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+Undo: TypeAlias = Callable[[], Eff[object, Never, object]]
+Execute: TypeAlias = Callable[[A, list[Undo]], Eff[B, E, R]]
+"""Runs a stage; for what completed and may have to be undone later, it adds to the list."""
+
+
+class Stage(Generic[A_contra, B_co, E_co, R_co]):
+    """A step from an `A` to a `B` that can fail with `E` and needs the ports `R`.
+
+    `a >> b` runs `b` on what `a` gave; any function from a context to an `Eff` can stand on the right. Calling a stage
+    gives the computation; nothing runs before `Handlers.run`.
+    """
+
+    __slots__ = ("_execute", "outline")
+
+    def __init__(self, outline: Outline, execute: Execute[A_contra, B_co, E_co, R_co]) -> None:
+        self.outline = outline
+        self._execute = execute
+
+    @property
+    def name(self) -> str:
+        """The name of the stage, as it stands in paths and events."""
+        return self.outline.name
+
+    def __call__(self, context: A_contra) -> Eff[B_co, E_co, R_co]:
+        """Make the computation of this stage on `context`."""
+        return _with_rollback(self, context)
+
+    def __rshift__(self, other: Callable[[B_co], Eff[C, E2, R2]]) -> "Stage[A_contra, C, E_co | E2, R_co | R2]":
+        """Run `other` on what this stage gives."""
+        following = as_stage(other)
+        outline = Outline(
+            kind="sequence", name="", parts=(*_sequence_parts(self.outline), *_sequence_parts(following.outline))
+        )
+        return Stage(outline, partial(_in_sequence, self, following))
+
+    def execute(self, context: A_contra, undo: list[Undo]) -> Eff[B_co, E_co, R_co]:
+        """Run as a part of a larger workflow, which keeps what is to be undone."""
+        return self._execute(context, undo)
+
+    def named(self, name: str, doc: str = "") -> "Stage[A_contra, B_co, E_co, R_co]":
+        """Make a workflow of this stage: its paths begin with `name`, its beginning and end are told."""
+        outline = Outline(kind="workflow", name=name, doc=doc, parts=_sequence_parts(self.outline))
+        return Stage(outline, partial(_as_workflow, self, name))
+
+    def show(self) -> str:
+        """Write the workflow as an indented tree."""
+        return self.outline.show()
+
+    def mermaid(self) -> str:
+        """Write the workflow as a Mermaid flowchart."""
+        return self.outline.mermaid()
+
+    def __repr__(self) -> str:
+        return f"<Stage {self.name or ' >> '.join(part.name for part in self.outline.parts)}>"
+
+
+Validate: TypeAlias = Callable[[A], Result[None, E]]
+Rollback: TypeAlias = Callable[[B], Eff[object, Never, R]]
+
+
+@overload
+def stage(function: Callable[[A], Do[E, R, B]], /) -> Stage[A, B, E, R]: ...
+@overload
+def stage(*, rollback: Rollback[B, R2]) -> Callable[[Callable[[A], Do[E, R, B]]], Stage[A, B, E, R | R2]]: ...
+@overload
+def stage(*, validate: Validate[A, E2]) -> Callable[[Callable[[A], Do[E, R, B]]], Stage[A, B, E | E2, R]]: ...
+@overload
+def stage(
+    *, validate: Validate[A, E2], rollback: Rollback[B, R2]
+) -> Callable[[Callable[[A], Do[E, R, B]]], Stage[A, B, E | E2, R | R2]]: ...
+def stage(
+    function: Callable[[A], Do[E, R, B]] | None = None,
+    /,
+    *,
+    validate: Validate[A, E2] | None = None,
+    rollback: Rollback[B, R2] | None = None,
+) -> object:
+    """Make a stage of a generator function from a context to the next.
+
+    `validate(context)` is pure and runs first; its failure is the stage's. `rollback(context)` is given the context that
+    the stage made, and undoes the stage when something after it fails; it may not fail itself.
+
+    >>> from typing import Never
+    >>> from crucible.effects import Handlers, pure
+    >>> from crucible.kitchen.context import Context
+    >>> @stage
+    ... def double(context: Context[int]) -> Do[Never, Never, Context[int]]:
+    ...     number = yield from pure(context.state * 2)
+    ...     return context.to(number)
+    >>> Handlers.none().run((double >> double)(Context.start(3))).unwrap().state
+    12
+    """
+
+    def decorate(body: Callable[[A], Do[E, R, B]]) -> Stage[A, B, E | E2, R | R2]:
+        return _leaf(body.__name__, body.__doc__, do(body), ports_of(body), validate, rollback)
+
+    return decorate if function is None else decorate(function)
+
+
+def generic_stage(function: Callable[[A], Do[E, R, B]], /) -> Callable[[A], Eff[B, E, R]]:
+    """Make a stage of a generator function that works on any context of a kind, as in `Context[S] -> Context[S]`.
+
+    It is a `Stage` like any other; its type stays that of a function, so that a checker fills in `S` at each `>>`.
+    """
+    return stage(function)
+
+
+def as_stage(function: Callable[[A], Eff[B, E, R]]) -> Stage[A, B, E, R]:
+    """Give `function` itself when it is a stage, and the stage of that name when it is a plain function."""
+    if isinstance(function, Stage):
+        return function
+    name = getattr(function, "__name__", type(function).__name__)
+    return _leaf(name, function.__doc__, function, ports_of(function), None, None)
+
+
+def _leaf(
+    name: str,
+    doc: str | None,
+    body: Callable[[A], Eff[B, E, R]],
+    ports: frozenset[type],
+    validate: Validate[A, E2] | None,
+    rollback: Rollback[B, R2] | None,
+) -> Stage[A, B, E | E2, R | R2]:
+    def execute(context: A, undo: list[Undo]) -> Eff[B, E | E2, R | R2]:
+        return scoped(name, _told(name, _run_leaf(body, validate, rollback, context, undo)))
+
+    summary = (doc or "").strip().split("\n")[0]
+    return Stage(Outline(kind="stage", name=name, doc=summary, ports=ports), execute)
+
+
+@do
+def _run_leaf(
+    body: Callable[[A], Eff[B, E, R]],
+    validate: Validate[A, E2] | None,
+    rollback: Rollback[B, R2] | None,
+    context: A,
+    undo: list[Undo],
+) -> Do[E | E2, R | R2, B]:
+    if validate is not None:
+        yield from from_result(validate(context))
+    after = yield from body(context)
+    if rollback is not None:
+        undo.append(partial(rollback, after))
+    return after
+
+
+@do
+def _told(name: str, eff: Eff[A, E, R]) -> Do[E, R, A]:
+    """Tell when the stage began and how it ended, and bring what it told to safety."""
+    yield from tell(StageStarted(stage=name))
+    try:
+        value = yield from eff
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        yield from tell(StageFailed(stage=name, error=describe(error)))
+        yield from flush()
+        raise
+    yield from tell(StageStopped(stage=name))
+    yield from flush()
+    return value
+
+
+@do
+def _with_rollback(part: Stage[A, B, E, R], context: A) -> Do[E, R, B]:
+    """Run a whole workflow; when it does not complete, undo what did, the last first."""
+    undo: list[Undo] = []
+    try:
+        return (yield from part.execute(context, undo))
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        while undo:
+            try:
+                yield from scoped("rollback", undo.pop()())  # type: ignore[misc]  # its ports are among the stage's R
+            except Exception as defect:
+                error.add_note(f"a rollback raised {defect!r}")
+        raise
+
+
+@do
+def _in_sequence(
+    first: Stage[A, B, E, R], second: Stage[B, C, E2, R2], context: A, undo: list[Undo]
+) -> Do[E | E2, R | R2, C]:
+    between = yield from first.execute(context, undo)
+    return (yield from second.execute(between, undo))
+
+
+def _as_workflow(part: Stage[A, B, E, R], name: str, context: A, undo: list[Undo]) -> Eff[B, E, R]:
+    return scoped(name, _told_as_workflow(part, name, context, undo))
+
+
+@do
+def _told_as_workflow(part: Stage[A, B, E, R], name: str, context: A, undo: list[Undo]) -> Do[E, R, B]:
+    yield from tell(WorkflowStarted(workflow=name))
+    try:
+        after = yield from part.execute(context, undo)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        yield from tell(WorkflowFailed(workflow=name, error=describe(error)))
+        raise
+    yield from tell(WorkflowStopped(workflow=name))
+    return after
+
+
+def describe(error: BaseException) -> str:
+    """Write an error for an event: its own words, or its class where it has none."""
+    return str(error) or type(error).__name__
+
+
+def _sequence_parts(outline: Outline) -> tuple[Outline, ...]:
+    return outline.parts if outline.kind == "sequence" else (outline,)
