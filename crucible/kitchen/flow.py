@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import attrs
+
 from crucible.effects import Do, Eff, do, fold_stream, gather, scoped
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.outline import Kind, Outline
@@ -81,8 +83,8 @@ def conditional(
 
     outline = _around("conditional", f"if {predicate.__name__}", part)
     if other is not None:
-        alternative = Outline(kind="sequence", name="else", parts=(other.outline,))
-        outline = Outline(kind="conditional", name=outline.name, parts=(*outline.parts, alternative))
+        then = Outline(kind="branch", name="then", parts=outline.parts)
+        outline = attrs.evolve(outline, parts=(then, _around("branch", "else", other)))
     return Stage(outline, execute)
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from crucible.effects import Eff, Port
 
-Kind: TypeAlias = Literal["stage", "sequence", "workflow", "loop", "stream loop", "conditional", "parallel"]
+Kind: TypeAlias = Literal["stage", "sequence", "workflow", "loop", "stream loop", "conditional", "parallel", "branch"]
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +74,7 @@ def ports_of(function: object) -> frozenset[type[Port]]:
 
 
 def _line(outline: Outline) -> str:
-    label = outline.name if outline.kind == "stage" else f"{outline.kind} {outline.name}"
+    label = outline.name if outline.kind in ("stage", "branch", "conditional") else f"{outline.kind} {outline.name}"
     ports = f"  [{', '.join(sorted(port.__name__ for port in outline.ports))}]" if outline.ports else ""
     return label + ports + (f"  {outline.doc}" if outline.doc else "")
 
@@ -101,9 +101,9 @@ def _draw(outline: Outline, lines: list[str], names: _Names, *, indent: int) -> 
     if outline.kind == "sequence":
         return _chain(outline, lines, names, indent=indent)
     box = names.fresh()
-    title = outline.name if outline.kind == "workflow" else f"{outline.kind}: {outline.name}"
+    title = outline.name if outline.kind in ("workflow", "branch", "conditional") else f"{outline.kind}: {outline.name}"
     lines.append(f'{pad}subgraph {box}["{title}"]')
-    if outline.kind == "parallel":
+    if outline.kind == "parallel" or outline.parts[0].kind == "branch":
         for part in outline.parts:
             _draw(part, lines, names, indent=indent + 1)
     else:

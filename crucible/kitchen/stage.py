@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, Never, TypeAlias, TypeVar, overload
 
-from crucible.effects import Do, Eff, Result, do, flush, from_result, scoped, tell
+from crucible.effects import Do, Eff, Result, do, flush, from_result, pure, scoped, tell
 from crucible.kitchen.outline import Outline, ports_of
 from crucible.telemetry.events import (
     StageFailed,
@@ -128,6 +128,15 @@ def stage(
         return _leaf(body.__name__, body.__doc__, do(body), ports_of(body), validate, rollback)
 
     return decorate if function is None else decorate(function)
+
+
+def pure_stage(function: Callable[[A], B], /) -> Stage[A, B, Never, Never]:
+    """Make a stage of a plain function from a context to the next, which needs nothing and cannot fail."""
+
+    def body(context: A) -> Eff[B, Never, Never]:
+        return pure(function(context))
+
+    return _leaf(function.__name__, function.__doc__, body, frozenset(), None, None)
 
 
 def generic_stage(function: Callable[[A], Do[E, R, B]], /) -> Callable[[A], Eff[B, E, R]]:

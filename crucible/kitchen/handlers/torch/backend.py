@@ -1,0 +1,115 @@
+"""`TorchBackend`: the models of this machine, the thread they work in, and the folder they save to."""
+
+from collections.abc import Callable
+from concurrent.futures import Future as ThreadFuture
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from crucible.effects import Failure, Result, Success
+from crucible.kitchen.handlers.torch.errors import error_of
+from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer
+from crucible.train.errors import BackendFailed, MissingExtra, NotFound, TrainError
+
+if TYPE_CHECKING:
+    from crucible.engine import LoadedModel
+
+T = TypeVar("T")
+
+
+class TorchBackend:
+    """Loads each model once and runs all work on it in one thread, in the order it was submitted.
+
+    `root` is where checkpoints and weights are saved. `num_threads` is torch's own; None leaves it as it is.
+    """
+
+    def __init__(
+        self, root: Path, *, dtype: Literal["float32", "bfloat16"] = "float32", num_threads: int | None = None
+    ) -> None:
+        self.root = root
+        self._dtype = dtype
+        self._num_threads = num_threads
+        self._worker: ThreadPoolExecutor | None = None
+        self._models: dict[str, "LoadedModel"] = {}
+
+    def submit(self, work: Callable[[], T], *, about: str = "") -> "ThreadFuture[Result[T, TrainError]]":
+        """Queue work for the thread; what the engine raises becomes an error value."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(
+                max_workers=1, thread_name_prefix="crucible-torch", initializer=self._set_up
+            )
+        return self._worker.submit(_guarded, work, about)
+
+    async def do(self, work: Callable[[], T], *, about: str = "") -> Result[T, TrainError]:
+        """Queue work and wait for it; the event loop stays free."""
+        return await self.wait(self.submit(work, about=about))
+
+    async def wait(self, future: "ThreadFuture[Result[T, TrainError]]") -> Result[T, TrainError]:
+        """Wait for queued work. Being cancelled stops the waiting, never the work."""
+        return await anyio.to_thread.run_sync(future.result, abandon_on_cancel=True)
+
+    async def load(self, source: str) -> "Result[LoadedModel, TrainError]":
+        """Give a model, loaded at its first use."""
+        missing = _missing_extra()
+        if missing is not None:
+            return Failure(missing)
+        return await self.do(lambda: self._load(source), about=source)
+
+    def _load(self, source: str) -> "LoadedModel":
+        from crucible.engine import load_model
+
+        if source not in self._models:
+            self._models[source] = load_model(source, dtype=self._dtype)
+        return self._models[source]
+
+    def _set_up(self) -> None:
+        import torch
+
+        if self._num_threads is not None:
+            torch.set_num_threads(self._num_threads)
+
+
+def tokenizer_of(loaded: "LoadedModel") -> HfTokenizer:
+    """Give a model's tokenizer as a value."""
+    tokenizer = loaded.tokenizer
+    specials = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return HfTokenizer(
+        json=tokenizer.backend_tokenizer.to_str(),
+        chat_template=tokenizer.chat_template,
+        eos_token=tokenizer.eos_token_id,
+        special_tokens=specials,
+    )
+
+
+def checked_name(name: str) -> Result[str, TrainError]:
+    """Give a name that is safe as a folder's: no path in it.
+
+    >>> checked_name("step_000100").value_or(None), checked_name("../other").value_or(None)
+    ('step_000100', None)
+    """
+    if name and Path(name).name == name and name not in (".", ".."):
+        return Success(name)
+    return Failure(NotFound(kind="checkpoint name", name=name, fix="use a plain name without slashes"))
+
+
+def _guarded(work: Callable[[], T], about: str) -> Result[T, TrainError]:
+    from crucible.engine import EngineError
+
+    try:
+        return Success(work())
+    except EngineError as error:
+        return Failure(error_of(error, about))
+    except MemoryError as error:
+        return Failure(BackendFailed(message=f"out of memory ({error}): use a smaller batch_size or max_length"))
+
+
+def _missing_extra() -> MissingExtra | None:
+    import importlib.util
+
+    for package in ("torch", "transformers", "peft", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            return MissingExtra(extra="torch", package=package)
+    return None

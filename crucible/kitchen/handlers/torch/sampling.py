@@ -1,0 +1,110 @@
+"""`SamplingClient` on the local engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from crucible.effects import Failure, Result, Success
+from crucible.kitchen.handlers.torch.backend import TorchBackend, tokenizer_of
+from crucible.train.errors import SessionClosed, TrainError
+from crucible.train.ports import SamplingClient
+from crucible.train.types import ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession, Tokenizer
+
+if TYPE_CHECKING:
+    from crucible.engine import LoadedModel, Sampled, Sampler, Sampling
+
+
+@attrs.frozen(kw_only=True)
+class _Open:
+    sampler: "Sampler"
+    loaded: "LoadedModel"
+
+
+class TorchSampling(SamplingClient):
+    """Samples with torch on this machine, adapters merged into the weights."""
+
+    def __init__(self, backend: TorchBackend) -> None:
+        self._backend = backend
+        self._sessions: dict[str, _Open] = {}
+        self._count = 0
+
+    async def start_session(self, config: SamplingConfig) -> Result[SamplingSession, TrainError]:
+        """Load the model and merge the trained weights into a copy of what they change."""
+        found = await self._backend.load(config.model)
+        if isinstance(found, Failure):
+            return found
+        loaded = found.unwrap()
+
+        def make() -> "Sampler":
+            from crucible.engine import Sampler, read_adapter
+
+            return Sampler(loaded, None if config.weights_path is None else read_adapter(Path(config.weights_path)))
+
+        made = await self._backend.do(make, about=config.weights_path or config.model)
+        return made.map(lambda sampler: self._register(config, _Open(sampler=sampler, loaded=loaded)))
+
+    def _register(self, config: SamplingConfig, opened: _Open) -> SamplingSession:
+        self._count += 1
+        session_id = f"torch-sampling-{self._count}"
+        self._sessions[session_id] = opened
+        return SamplingSession(
+            id=session_id, model=config.model, max_length=opened.loaded.max_length, weights_path=config.weights_path
+        )
+
+    async def get_tokenizer(self, session: SamplingSession) -> Result[Tokenizer, TrainError]:
+        """Give the model's tokenizer."""
+        return self._find(session).map(lambda opened: tokenizer_of(opened.loaded))
+
+    async def sample(
+        self, session: SamplingSession, prompts: Sequence[ModelInput], params: SamplingParams, *, num_samples: int = 1
+    ) -> Result[tuple[tuple[Sample, ...], ...], TrainError]:
+        """Sample a batch of prompts; all samples of one prompt share its prefill."""
+        opened = self._find(session)
+        if isinstance(opened, Failure):
+            return opened
+        sampler = opened.unwrap().sampler
+
+        def work() -> tuple[tuple[Sample, ...], ...]:
+            groups = sampler.sample([prompt.tokens for prompt in prompts], _sampling(params), num_samples=num_samples)
+            return tuple(tuple(map(_sample, group)) for group in groups)
+
+        return await self._backend.do(work)
+
+    async def compute_logprobs(
+        self, session: SamplingSession, inputs: Sequence[ModelInput]
+    ) -> Result[tuple[tuple[float | None, ...], ...], TrainError]:
+        """Score whole sequences."""
+        opened = self._find(session)
+        if isinstance(opened, Failure):
+            return opened
+        sampler = opened.unwrap().sampler
+        return await self._backend.do(lambda: tuple(map(tuple, sampler.logprobs([one.tokens for one in inputs]))))
+
+    async def close_session(self, session: SamplingSession) -> Result[None, TrainError]:
+        """Let go of the merged weights."""
+        self._sessions.pop(session.id, None)
+        return Success(None)
+
+    def _find(self, session: SamplingSession) -> Result[_Open, TrainError]:
+        opened = self._sessions.get(session.id)
+        return Success(opened) if opened is not None else Failure(SessionClosed(session_id=session.id))
+
+
+def _sampling(params: SamplingParams) -> "Sampling":
+    from crucible.engine import Sampling
+
+    return Sampling(
+        max_tokens=params.max_tokens,
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        stop=params.stop_tokens,
+        stop_strings=params.stop,
+        seed=params.seed,
+    )
+
+
+def _sample(sampled: "Sampled") -> Sample:
+    return Sample(tokens=sampled.tokens, logprobs=sampled.logprobs, stop_reason=sampled.stop_reason)

@@ -1,0 +1,85 @@
+"""`HfTokenizer`: a Hugging Face tokenizer as a value."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, NoReturn
+
+import attrs
+
+from crucible.train.types import Message, TokenId
+
+if TYPE_CHECKING:
+    import tokenizers
+    from jinja2 import Template
+
+
+@attrs.frozen(kw_only=True)
+class HfTokenizer:
+    """A `tokenizers` tokenizer with its chat template, held as text: comparable, and storable in a recording.
+
+    `json` is the content of a `tokenizer.json`; `chat_template` is Jinja source, None where the model has none.
+    """
+
+    json: str = attrs.field(repr=lambda text: f"<{len(text)} characters>")
+    chat_template: str | None = attrs.field(repr=False)
+    eos_token: TokenId
+    special_tokens: dict[str, str] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest token id."""
+        return _load(self.json).get_vocab_size()
+
+    def encode(self, text: str) -> tuple[TokenId, ...]:
+        """Give the tokens of `text`, special tokens written in it included, none added."""
+        return tuple(_load(self.json).encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: Sequence[TokenId]) -> str:
+        """Give the text of `tokens`, special tokens included."""
+        return _load(self.json).decode(list(tokens), skip_special_tokens=False)
+
+    def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        """Write a conversation as the model's own chat template does.
+
+        Raises: ValueError when the model has no template, or its template refuses the conversation.
+        """
+        if self.chat_template is None:
+            raise ValueError("this model's tokenizer carries no chat template: use an instruct model")
+        from jinja2 import TemplateError
+
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return _compile(self.chat_template).render(
+                messages=turns, add_generation_prompt=add_generation_prompt, **self.special_tokens
+            )
+        except TemplateError as error:
+            raise ValueError(str(error)) from error
+
+
+@lru_cache(maxsize=8)
+def _load(json: str) -> "tokenizers.Tokenizer":
+    import tokenizers
+
+    return tokenizers.Tokenizer.from_str(json)
+
+
+@lru_cache(maxsize=8)
+def _compile(source: str) -> "Template":
+    """Compile a chat template in a sandbox, with the helpers that Hugging Face templates expect."""
+    import json
+
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> NoReturn:
+        from jinja2 import TemplateError
+
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # noqa: DTZ005  # as templates expect
+    return environment.from_string(source)

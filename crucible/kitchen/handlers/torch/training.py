@@ -1,0 +1,230 @@
+"""`TrainingClient` on the local engine."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future as ThreadFuture
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from crucible.effects import Failure, Result, Success
+from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_name, tokenizer_of
+from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
+from crucible.train.ports import TrainingClient
+from crucible.train.types import (
+    AdamParams,
+    Checkpoint,
+    Datum,
+    ForwardBackwardOutput,
+    Future,
+    ImageChunk,
+    LoraConfig,
+    LossFn,
+    OptimStepOutput,
+    SamplerWeights,
+    SessionConfig,
+    Tokenizer,
+    TrainingSession,
+)
+
+if TYPE_CHECKING:
+    from crucible.engine import Example, LoadedModel, LoraSpec, Trainer
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class _Open:
+    """A session's trainer and what it trains on."""
+
+    trainer: "Trainer"
+    loaded: "LoadedModel"
+    model: str
+
+
+class TorchTraining(TrainingClient):
+    """Trains LoRA adapters with torch on this machine. Sessions on one model share its frozen weights."""
+
+    def __init__(self, backend: TorchBackend) -> None:
+        self._backend = backend
+        self._sessions: dict[str, _Open] = {}
+        self._count = 0
+        self._pending: dict[str, ThreadFuture[Result[object, TrainError]]] = {}
+
+    async def start_session(self, config: SessionConfig) -> Result[TrainingSession, TrainError]:
+        """Load the model and attach fresh adapters."""
+        loaded = await self._backend.load(config.model)
+        if isinstance(loaded, Failure):
+            return loaded
+        return await self._open(config, loaded.unwrap(), lambda trainer: None, about=config.model)
+
+    async def restore_session(
+        self, config: SessionConfig, path: str, *, with_optimizer: bool = True
+    ) -> Result[TrainingSession, TrainError]:
+        """Load the model and a checkpoint's adapters, with its optimizer and random state where asked."""
+        loaded = await self._backend.load(config.model)
+        if isinstance(loaded, Failure):
+            return loaded
+        return await self._open(
+            config, loaded.unwrap(), lambda trainer: trainer.load(Path(path), with_optimizer=with_optimizer), about=path
+        )
+
+    async def _open(
+        self, config: SessionConfig, loaded: "LoadedModel", prepare: "Callable[[Trainer], None]", *, about: str
+    ) -> Result[TrainingSession, TrainError]:
+        def make() -> "Trainer":
+            from crucible.engine import Trainer
+
+            trainer = Trainer(loaded, _lora_spec(config.lora))
+            prepare(trainer)
+            return trainer
+
+        made = await self._backend.do(make, about=about)
+        return made.map(lambda trainer: self._register(_Open(trainer=trainer, loaded=loaded, model=config.model)))
+
+    def _register(self, opened: _Open) -> TrainingSession:
+        self._count += 1
+        session_id = f"torch-{self._count}"
+        self._sessions[session_id] = opened
+        return TrainingSession(
+            id=session_id, model=opened.model, max_length=opened.loaded.max_length, step=opened.trainer.step
+        )
+
+    async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
+        """Give the model's tokenizer."""
+        return self._find(session).map(lambda opened: tokenizer_of(opened.loaded))
+
+    async def forward(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        *,
+        loss_fn: LossFn = "cross_entropy",
+        loss_fn_config: Mapping[str, float] | None = None,
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Queue a pass without gradients."""
+
+        def work(trainer: "Trainer", examples: "list[Example]") -> ForwardBackwardOutput:
+            output = trainer.forward(examples, loss_fn, loss_fn_config or {})
+            return ForwardBackwardOutput(loss=output.loss, logprobs=output.logprobs, metrics=dict(output.metrics))
+
+        return self._submit_batch(session, data, "forward", work)
+
+    async def forward_backward(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        *,
+        loss_fn: LossFn = "cross_entropy",
+        loss_fn_config: Mapping[str, float] | None = None,
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Queue a pass with gradients."""
+
+        def work(trainer: "Trainer", examples: "list[Example]") -> ForwardBackwardOutput:
+            output = trainer.forward_backward(examples, loss_fn, loss_fn_config or {})
+            return ForwardBackwardOutput(loss=output.loss, logprobs=output.logprobs, metrics=dict(output.metrics))
+
+        return self._submit_batch(session, data, "forward_backward", work)
+
+    async def optim_step(
+        self, session: TrainingSession, adam: AdamParams
+    ) -> Result[Future[OptimStepOutput], TrainError]:
+        """Queue an optimizer step."""
+
+        def work(trainer: "Trainer") -> OptimStepOutput:
+            from crucible.engine import Adam
+
+            done = trainer.optim_step(Adam(**attrs.asdict(adam)))
+            return OptimStepOutput(step=done.step, learning_rate=done.learning_rate, grad_norm=done.grad_norm)
+
+        return self._find(session).map(lambda opened: self._submit(session, "optim_step", lambda: work(opened.trainer)))
+
+    async def await_(self, future: Future[T]) -> Result[T, TrainError]:
+        """Wait for what was queued."""
+        pending = self._pending.get(future.id)
+        if pending is None:
+            message = f"future {future.id} was not made by this handler"
+            return Failure(InvalidRequest(message=message, fix="await futures on the handler that gave them"))
+        result: Result[T, TrainError] = await self._backend.wait(pending)  # type: ignore[arg-type]  # future is typed
+        return result
+
+    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
+        """Write adapter, optimizer, random state and step to `root/checkpoints/name`: whole or not at all."""
+        opened = checked_name(name).bind(lambda _: self._find(session))
+        if isinstance(opened, Failure):
+            return opened
+        trainer, directory = opened.unwrap().trainer, self._backend.root / "checkpoints" / name
+
+        def work() -> Checkpoint:
+            trainer.save(directory)
+            return Checkpoint(path=str(directory), name=name, step=trainer.step)
+
+        return await self._backend.do(work, about=str(directory))
+
+    async def save_sampler_weights(self, session: TrainingSession, name: str) -> Result[SamplerWeights, TrainError]:
+        """Write the adapter to `root/weights/name` in the peft format, which `peft` and others read too."""
+        found = checked_name(name).bind(lambda _: self._find(session))
+        if isinstance(found, Failure):
+            return found
+        opened, directory = found.unwrap(), self._backend.root / "weights" / name
+
+        def work() -> SamplerWeights:
+            opened.trainer.export_adapter(directory)
+            return SamplerWeights(path=str(directory), model=opened.model, step=opened.trainer.step)
+
+        return await self._backend.do(work, about=str(directory))
+
+    async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
+        """Let go of the adapters; the model stays loaded for the next session."""
+        self._sessions.pop(session.id, None)
+        mine = [key for key, future in self._pending.items() if key.startswith(f"{session.id}/") and future.done()]
+        for key in mine:
+            del self._pending[key]
+        return Success(None)
+
+    def _find(self, session: TrainingSession) -> Result[_Open, TrainError]:
+        opened = self._sessions.get(session.id)
+        return Success(opened) if opened is not None else Failure(SessionClosed(session_id=session.id))
+
+    def _submit_batch(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        operation: str,
+        work: "Callable[[Trainer, list[Example]], T]",
+    ) -> Result[Future[T], TrainError]:
+        return self._find(session).bind(
+            lambda opened: _examples(data).map(
+                lambda examples: self._submit(session, operation, lambda: work(opened.trainer, examples))
+            )
+        )
+
+    def _submit(self, session: TrainingSession, operation: str, work: Callable[[], T]) -> Future[T]:
+        self._count += 1
+        future = Future[T](id=f"{session.id}/{operation}-{self._count}", session_id=session.id, operation=operation)
+        self._pending[future.id] = self._backend.submit(work)
+        return future
+
+
+def _lora_spec(lora: LoraConfig) -> "LoraSpec":
+    from crucible.engine import LoraSpec
+
+    names = (
+        (("q_proj", "k_proj", "v_proj", "o_proj") if lora.train_attn else ())
+        + (("gate_proj", "up_proj", "down_proj") if lora.train_mlp else ())
+        + (("lm_head",) if lora.train_unembed else ())
+    )
+    everything = lora.train_attn and lora.train_mlp and not lora.train_unembed
+    return LoraSpec(rank=lora.rank, alpha=lora.alpha, seed=lora.seed, target=("all-linear",) if everything else names)
+
+
+def _examples(data: Sequence[Datum]) -> "Result[list[Example], TrainError]":
+    from crucible.engine import Example
+
+    examples = []
+    for index, datum in enumerate(data):
+        if any(isinstance(chunk, ImageChunk) for chunk in datum.model_input.chunks):
+            return Failure(Unsupported(feature=f"images (item {index})", backend="the torch handler"))
+        inputs = {name: tensor.data for name, tensor in datum.loss_fn_inputs.items()}
+        examples.append(Example(tokens=datum.model_input.tokens, loss_inputs=inputs))
+    return Success(examples)

@@ -1,0 +1,56 @@
+"""Saving: checkpoints that training goes on from, and final weights that sampling reads."""
+
+from typing import Never, TypeVar
+
+import attrs
+
+from crucible.effects import Do, Eff, attempt, perform, tell
+from crucible.kitchen.context import Context
+from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.states import TrainingState
+from crucible.telemetry.events import ArtifactSaved, CheckpointSaved
+from crucible.train.errors import TrainError
+from crucible.train.ports import TrainingClient
+from crucible.train.types import TrainingSession
+
+S = TypeVar("S", bound=TrainingState)
+
+
+def is_due(step: int, *, every: int) -> bool:
+    """Tell whether something that happens every `every` optimizer steps is due after step number `step`; 0 means never.
+
+    >>> [step for step in range(7) if is_due(step, every=3)], is_due(6, every=0)
+    ([3, 6], False)
+    """
+    return every > 0 and step > 0 and step % every == 0
+
+
+@generic_stage
+def save_checkpoint(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
+    """Save weights, optimizer and random state under the number of the step."""
+    state = context.state
+    name = f"step_{state.step:06d}"
+    checkpoint = yield from perform(TrainingClient.save_checkpoint, state.session, name)
+    yield from tell(CheckpointSaved(step=checkpoint.step, path=checkpoint.path))
+    return context.to(attrs.evolve(state, checkpoint=checkpoint))
+
+
+@generic_stage
+def save_final_weights(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
+    """Save the trained weights for sampling: the artifact of the run."""
+    state = context.state
+    weights = yield from perform(TrainingClient.save_sampler_weights, state.session, "final_weights")
+    yield from tell(ArtifactSaved(kind="sampler_weights", path=weights.path, step=weights.step))
+    return context.to(attrs.evolve(state, final_weights=weights))
+
+
+@generic_stage
+def cleanup(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
+    """Close the training session."""
+    yield from perform(TrainingClient.close_session, context.state.session)
+    return context
+
+
+def close_quietly(session: TrainingSession) -> Eff[object, Never, TrainingClient]:
+    """Close a session on the way out of a failure, which a failing close must not hide."""
+    return attempt(perform(TrainingClient.close_session, session))

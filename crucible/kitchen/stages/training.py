@@ -1,0 +1,86 @@
+"""One optimizer step: submit the gradients, submit the update, await both, tell.
+
+Submitting and awaiting are separate stages, so that a backend has both requests in flight together.
+"""
+
+from typing import TypeVar
+
+import attrs
+
+from crucible.effects import Do, perform, tell
+from crucible.kitchen.context import Context
+from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.states import Batched, Stepped, Stepping, Submitted, TrainingState
+from crucible.telemetry.events import EpochCompleted, TrainingStep
+from crucible.train.algorithms.schedules import learning_rate
+from crucible.train.errors import TrainError
+from crucible.train.ports import TrainingClient
+from crucible.train.supervised import mean_over_tokens
+
+S = TypeVar("S", bound=TrainingState)
+
+
+@generic_stage
+def forward_backward(context: Context[Batched[S]]) -> Do[TrainError, TrainingClient, Context[Submitted[S]]]:
+    """Submit the batch's forward and backward pass."""
+    base, batch = context.state.base, context.state.batch
+    how = base.optimization
+    data = mean_over_tokens(batch) if how.loss_fn == "cross_entropy" else batch
+    gradients = yield from perform(
+        TrainingClient.forward_backward, base.session, data, loss_fn=how.loss_fn, loss_fn_config=how.loss_fn_config
+    )
+    num_tokens = sum(datum.num_loss_tokens for datum in batch)
+    return context.to(Submitted(base=base, num_tokens=num_tokens, gradients=gradients))
+
+
+@generic_stage
+def optim_step(context: Context[Submitted[S]]) -> Do[TrainError, TrainingClient, Context[Stepping[S]]]:
+    """Submit the optimizer step, at the learning rate that the schedule gives for this step."""
+    base = context.state.base
+    rate = learning_rate(base.optimization.schedule, base.step)
+    adam = attrs.evolve(base.optimization.adam, learning_rate=rate)
+    update = yield from perform(TrainingClient.optim_step, base.session, adam)
+    return context.to(
+        Stepping(base=base, num_tokens=context.state.num_tokens, gradients=context.state.gradients, update=update)
+    )
+
+
+@generic_stage
+def await_step(context: Context[Stepping[S]]) -> Do[TrainError, TrainingClient, Context[Stepped[S]]]:
+    """Await gradients and update; the step is counted here and nowhere else."""
+    state = context.state
+    gradients = yield from perform(TrainingClient.await_, state.gradients)
+    update = yield from perform(TrainingClient.await_, state.update)
+    base = attrs.evolve(
+        state.base,
+        step=state.base.step + 1,
+        epoch_loss=state.base.epoch_loss + gradients.loss,
+        epoch_steps=state.base.epoch_steps + 1,
+    )
+    return context.to(Stepped(base=base, num_tokens=state.num_tokens, gradients=gradients, update=update))
+
+
+@generic_stage
+def log_step_metrics(context: Context[Stepped[S]]) -> Do[TrainError, TrainingClient, Context[S]]:
+    """Tell the step's loss, learning rate and gradient norm."""
+    done = context.state
+    yield from tell(
+        TrainingStep(
+            step=done.base.step,
+            loss=done.gradients.loss,
+            learning_rate=done.update.learning_rate,
+            grad_norm=done.update.grad_norm,
+            num_tokens=done.num_tokens,
+            epoch=done.base.epoch,
+        )
+    )
+    return context.to(done.base)
+
+
+@generic_stage
+def log_epoch_metrics(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
+    """Tell the mean loss of the epoch, and begin the next."""
+    state = context.state
+    mean_loss = state.epoch_loss / max(state.epoch_steps, 1)
+    yield from tell(EpochCompleted(step=state.step, epoch=state.epoch, mean_loss=mean_loss))
+    return context.to(attrs.evolve(state, epoch=state.epoch + 1, epoch_loss=0.0, epoch_steps=0))

@@ -1,0 +1,89 @@
+"""What a run knows at each point: the classes that contexts carry.
+
+Every workflow's state begins with `TrainingState`; the batch-level stages work on any subclass of it. Within one
+optimizer step the state is wrapped: `Batched` (there is a batch), `Submitted` (its gradients are on the way), `Stepping`
+(the optimizer step too), `Stepped` (both have been awaited).
+"""
+
+from typing import Generic, TypeVar
+
+import attrs
+
+from crucible.train.algorithms.schedules import Schedule
+from crucible.train.types import (
+    AdamParams,
+    Checkpoint,
+    Datum,
+    ForwardBackwardOutput,
+    Future,
+    LossFn,
+    OptimStepOutput,
+    SamplerWeights,
+    Tokenizer,
+    TrainingSession,
+)
+
+S = TypeVar("S", bound="TrainingState")
+
+
+@attrs.frozen(kw_only=True)
+class Optimization:
+    """How a workflow steps: the schedule gives each step's learning rate, `adam` everything else."""
+
+    schedule: Schedule
+    adam: AdamParams = AdamParams()
+    loss_fn: LossFn = "cross_entropy"
+    loss_fn_config: dict[str, float] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class TrainingState:
+    """A run with an open training session; `step` counts finished optimizer steps, in this one place."""
+
+    session: TrainingSession
+    tokenizer: Tokenizer
+    optimization: Optimization
+    step: int = 0
+    epoch: int = 0
+    epoch_loss: float = 0.0
+    epoch_steps: int = 0
+    checkpoint: Checkpoint | None = None
+    final_weights: SamplerWeights | None = None
+    metrics: dict[str, float] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Batched(Generic[S]):
+    """A batch is chosen."""
+
+    base: S
+    batch: tuple[Datum, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Submitted(Generic[S]):
+    """The batch's forward and backward pass is submitted."""
+
+    base: S
+    num_tokens: int
+    gradients: Future[ForwardBackwardOutput]
+
+
+@attrs.frozen(kw_only=True)
+class Stepping(Generic[S]):
+    """The optimizer step is submitted as well."""
+
+    base: S
+    num_tokens: int
+    gradients: Future[ForwardBackwardOutput]
+    update: Future[OptimStepOutput]
+
+
+@attrs.frozen(kw_only=True)
+class Stepped(Generic[S]):
+    """The step is done; `base.step` counts it."""
+
+    base: S
+    num_tokens: int
+    gradients: ForwardBackwardOutput
+    update: OptimStepOutput

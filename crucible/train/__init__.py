@@ -1,0 +1,1 @@
+"""The training domain: ports, types, renderers and mathematics. No SDK, no I/O."""

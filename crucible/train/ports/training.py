@@ -1,0 +1,91 @@
+"""`TrainingClient`: the port of everything that changes weights."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from crucible.effects import Port, Result, not_repeatable
+from crucible.train.errors import TrainError
+from crucible.train.types import (
+    AdamParams,
+    Checkpoint,
+    Datum,
+    ForwardBackwardOutput,
+    Future,
+    LossFn,
+    OptimStepOutput,
+    SamplerWeights,
+    SessionConfig,
+    Tokenizer,
+    TrainingSession,
+)
+
+T = TypeVar("T")
+
+
+class TrainingClient(Port):
+    """Trains a model by batches.
+
+    Submitting and awaiting are separate operations, so that `forward_backward` and `optim_step` can be in flight
+    together. Requests of one session are carried out in the order they were submitted.
+    """
+
+    @abstractmethod
+    async def start_session(self, config: SessionConfig) -> Result[TrainingSession, TrainError]:
+        """Load a model with fresh adapters."""
+
+    @abstractmethod
+    async def restore_session(
+        self, config: SessionConfig, path: str, *, with_optimizer: bool = True
+    ) -> Result[TrainingSession, TrainError]:
+        """Start a session from a checkpoint; with its optimizer and random state, training goes on as if never ended."""
+
+    @abstractmethod
+    async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
+        """Give the model's tokenizer."""
+
+    @abstractmethod
+    async def forward(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        *,
+        loss_fn: LossFn = "cross_entropy",
+        loss_fn_config: Mapping[str, float] | None = None,
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Compute loss and log-probabilities; gradients are never touched."""
+
+    @abstractmethod
+    @not_repeatable
+    async def forward_backward(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        *,
+        loss_fn: LossFn = "cross_entropy",
+        loss_fn_config: Mapping[str, float] | None = None,
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Compute loss and log-probabilities, and add to the gradients. A batch without a trained token is an error."""
+
+    @abstractmethod
+    @not_repeatable
+    async def optim_step(
+        self, session: TrainingSession, adam: AdamParams
+    ) -> Result[Future[OptimStepOutput], TrainError]:
+        """Apply the gradients to the weights and clear them."""
+
+    @abstractmethod
+    async def await_(self, future: Future[T]) -> Result[T, TrainError]:
+        """Wait for what a future promises. Awaiting it again gives the same."""
+
+    @abstractmethod
+    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
+        """Save weights, optimizer and random state under `name`: all of it or nothing."""
+
+    @abstractmethod
+    async def save_sampler_weights(self, session: TrainingSession, name: str) -> Result[SamplerWeights, TrainError]:
+        """Save the present weights for sampling: an immutable version of the policy."""
+
+    @abstractmethod
+    async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
+        """Let go of the session. Closing it again is no error."""

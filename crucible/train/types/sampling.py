@@ -1,0 +1,52 @@
+"""What goes to a sampling backend and what comes back."""
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from crucible.train.types.inputs import TokenId
+
+StopReason: TypeAlias = Literal["stop", "length"]
+
+
+@attrs.frozen(kw_only=True)
+class SamplingParams:
+    """How to sample. Temperature 0 is greedy; `top_k` -1 is off; the end-of-sequence token always stops."""
+
+    max_tokens: int = attrs.field(default=256, validator=attrs.validators.ge(1))
+    temperature: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    top_k: int = -1
+    top_p: float = attrs.field(default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)])
+    stop: tuple[str, ...] = ()
+    stop_tokens: tuple[TokenId, ...] = ()
+    seed: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class SamplingConfig:
+    """What a sampling session reads: a base model, with trained weights on it or without."""
+
+    model: str = attrs.field(validator=attrs.validators.min_len(1))
+    weights_path: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SamplingSession:
+    """An open sampling session: an immutable policy version."""
+
+    id: str
+    model: str
+    max_length: int
+    weights_path: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """One sampled continuation: its tokens, one log-probability for each, and why it ended.
+
+    The tokens do not hold the prompt. A stop token is the last token; text is never re-tokenised.
+    """
+
+    tokens: tuple[TokenId, ...]
+    logprobs: tuple[float, ...]
+    stop_reason: StopReason

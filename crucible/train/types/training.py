@@ -1,0 +1,103 @@
+"""What goes to a training backend and what comes back."""
+
+from collections.abc import Mapping
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+LossFn: TypeAlias = Literal["cross_entropy", "importance_sampling", "ppo", "cispo", "dro"]
+"""Names of the losses that a backend computes itself, as in the Tinker API. All are sums over tokens."""
+
+
+@attrs.frozen(kw_only=True)
+class LoraConfig:
+    """Low-rank adapters: which layers get one, and of what rank (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = attrs.field(default=16, validator=attrs.validators.ge(1))
+    alpha: float = attrs.field(default=32.0, validator=attrs.validators.gt(0))
+    seed: int = 0
+    train_mlp: bool = True
+    train_attn: bool = True
+    train_unembed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class SessionConfig:
+    """What a training session starts from.
+
+    `model` is a hub id, a local directory or a `.gguf` file; each handler says which it takes.
+    """
+
+    model: str = attrs.field(validator=attrs.validators.min_len(1))
+    lora: LoraConfig = LoraConfig()
+    metadata: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class TrainingSession:
+    """An open session: a name for it, never the thing itself. `max_length` is the model's limit in tokens."""
+
+    id: str
+    model: str
+    max_length: int
+    step: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class AdamParams:
+    """One AdamW step (Loshchilov & Hutter 2019). `grad_clip_norm` 0 means no clipping. Defaults as in the Tinker API."""
+
+    learning_rate: float = attrs.field(default=1e-4, validator=attrs.validators.ge(0))
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-12
+    weight_decay: float = 0.0
+    grad_clip_norm: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+
+
+@attrs.frozen(kw_only=True)
+class Future(Generic[T]):
+    """A request that was accepted; `TrainingClient.await_` gives its `T`."""
+
+    id: str
+    session_id: str
+    operation: str
+
+
+@attrs.frozen(kw_only=True)
+class ForwardBackwardOutput:
+    """The loss (sum over tokens) and, for each datum, one log-probability for each position (0.0 where untrained)."""
+
+    loss: float
+    logprobs: tuple[tuple[float, ...], ...]
+    metrics: Mapping[str, float] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class OptimStepOutput:
+    """What an optimizer step did: `step` counts the steps of the session, the first being 1."""
+
+    step: int
+    learning_rate: float
+    grad_norm: float
+    metrics: Mapping[str, float] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Checkpoint:
+    """A saved training state (weights, optimizer, random state) that `restore_session` takes; it holds `step` steps."""
+
+    path: str
+    name: str
+    step: int
+
+
+@attrs.frozen(kw_only=True)
+class SamplerWeights:
+    """Saved weights that a sampling session takes: one immutable version of the policy."""
+
+    path: str
+    model: str
+    step: int
