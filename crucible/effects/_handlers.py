@@ -100,6 +100,12 @@ class _Answers(dict[Callable[..., Any], Answer]):
         return answer
 
 
+class _Nothing(Port):
+    """No effect needs it. As the second choice in the type of `run`, it keeps mypy from reading the ports of a bare
+    `perform(...)` off the handlers instead of off its operation; both checkers still name the port that is missing.
+    """
+
+
 class Handlers(Generic[R_contra]):
     """An environment that handles the ports `R`.
 
@@ -159,7 +165,7 @@ class Handlers(Generic[R_contra]):
             {port: attrs.evolve(binding, layers=(*binding.layers, around)) for port, binding in self._bindings.items()}
         )
 
-    def run(self, eff: Eff[A, E, R_contra], *, writer: Writer | None = None) -> Result[A, E]:
+    def run(self, eff: Eff[A, E, R_contra] | Eff[A, E, _Nothing], *, writer: Writer | None = None) -> Result[A, E]:
         """Interpret `eff` from synchronous code and wait for its result.
 
         Raises: what a handler raised (a defect), with the path as a note; RuntimeError inside a running event loop.
@@ -168,7 +174,7 @@ class Handlers(Generic[R_contra]):
             raise RuntimeError("Handlers.run was called inside a running event loop: use `await handlers.arun(...)`")
         return anyio.run(partial(self.arun, eff, writer=writer))
 
-    async def arun(self, eff: Eff[A, E, R_contra], *, writer: Writer | None = None) -> Result[A, E]:
+    async def arun(self, eff: Eff[A, E, R_contra] | Eff[A, E, _Nothing], *, writer: Writer | None = None) -> Result[A, E]:
         """Interpret `eff` from asynchronous code (asyncio or trio)."""
         layered = any(b.layers or not isinstance(b.implementation, Port) for b in self._bindings.values())
         run = Run(

@@ -17,7 +17,16 @@ from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, TrainingClient
 from crucible.train.renderers import ChatTemplateRenderer, TrainOnWhat
 from crucible.train.supervised import DatumRules, build_data
-from crucible.train.types import AdamParams, Dataset, DatasetConfig, Datum, Row, SessionConfig, Tokenizer, TrainingSession
+from crucible.train.types import (
+    AdamParams,
+    Dataset,
+    DatasetConfig,
+    Datum,
+    Row,
+    SessionConfig,
+    Tokenizer,
+    TrainingSession,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -185,7 +194,12 @@ def should_checkpoint(state: SupervisedState) -> bool:
 
 def should_evaluate(state: SupervisedState) -> bool:
     """Tell whether an evaluation is due after this step."""
-    return is_due(state.step, every=state.config.eval_every)
+    return is_measured(state) and is_due(state.step, every=state.config.eval_every)
+
+
+def is_measured(state: SupervisedState) -> bool:
+    """Tell whether the run measures itself on held-out rows."""
+    return state.config.evaluation is not None
 
 
 def _not_empty(rows: Sequence[Row], dataset: Dataset) -> Result[None, TrainError]:

@@ -3,11 +3,11 @@
 Submitting and awaiting are separate stages, so that a backend has both requests in flight together.
 """
 
-from typing import TypeVar
+from typing import Never, TypeVar
 
 import attrs
 
-from crucible.effects import Do, perform, tell
+from crucible.effects import Do, Eff, perform, tell
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.states import Batched, Stepped, Stepping, Submitted, TrainingState
@@ -60,27 +60,24 @@ def await_step(context: Context[Stepping[S]]) -> Do[TrainError, TrainingClient, 
     return context.to(Stepped(base=base, num_tokens=state.num_tokens, gradients=gradients, update=update))
 
 
-@generic_stage
-def log_step_metrics(context: Context[Stepped[S]]) -> Do[TrainError, TrainingClient, Context[S]]:
+def log_step_metrics(context: Context[Stepped[S]]) -> Eff[Context[S], Never, Never]:
     """Tell the step's loss, learning rate and gradient norm."""
     done = context.state
-    yield from tell(
-        TrainingStep(
-            step=done.base.step,
-            loss=done.gradients.loss,
-            learning_rate=done.update.learning_rate,
-            grad_norm=done.update.grad_norm,
-            num_tokens=done.num_tokens,
-            epoch=done.base.epoch,
-        )
+    step = TrainingStep(
+        step=done.base.step,
+        loss=done.gradients.loss,
+        learning_rate=done.update.learning_rate,
+        grad_norm=done.update.grad_norm,
+        num_tokens=done.num_tokens,
+        epoch=done.base.epoch,
     )
-    return context.to(done.base)
+    return tell(step).map(lambda _: context.to(done.base))
 
 
-@generic_stage
-def log_epoch_metrics(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
+def log_epoch_metrics(context: Context[S]) -> Eff[Context[S], Never, Never]:
     """Tell the mean loss of the epoch, and begin the next."""
     state = context.state
     mean_loss = state.epoch_loss / max(state.epoch_steps, 1)
-    yield from tell(EpochCompleted(step=state.step, epoch=state.epoch, mean_loss=mean_loss))
-    return context.to(attrs.evolve(state, epoch=state.epoch + 1, epoch_loss=0.0, epoch_steps=0))
+    following = attrs.evolve(state, epoch=state.epoch + 1, epoch_loss=0.0, epoch_steps=0)
+    done = EpochCompleted(step=state.step, epoch=state.epoch, mean_loss=mean_loss)
+    return tell(done).map(lambda _: context.to(following))

@@ -2,6 +2,7 @@
 
 from crucible.kitchen.flow import conditional, loop
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
+from crucible.kitchen.stages.evaluation import evaluate
 from crucible.kitchen.stages.supervised import (
     batches,
     build_supervised_dataset,
@@ -9,9 +10,11 @@ from crucible.kitchen.stages.supervised import (
     get_batch,
     init_session,
     init_tokenizer,
+    is_measured,
     load_dataset,
     set_epoch,
     should_checkpoint,
+    should_evaluate,
 )
 from crucible.kitchen.stages.training import (
     await_step,
@@ -21,19 +24,26 @@ from crucible.kitchen.stages.training import (
     optim_step,
 )
 
+when_measured = conditional(is_measured, evaluate)
 train_batch = get_batch >> forward_backward >> optim_step >> await_step >> log_step_metrics
 supervised = (
     load_dataset
     >> init_session
     >> init_tokenizer
     >> build_supervised_dataset
+    >> when_measured
     >> loop(
         "epochs",
         epochs,
         set_epoch
-        >> loop("batches", batches, train_batch >> conditional(should_checkpoint, save_checkpoint))
+        >> loop(
+            "batches",
+            batches,
+            train_batch >> conditional(should_checkpoint, save_checkpoint) >> conditional(should_evaluate, evaluate),
+        )
         >> log_epoch_metrics,
     )
     >> save_final_weights
+    >> when_measured
     >> cleanup
 ).named("supervised")

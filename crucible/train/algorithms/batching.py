@@ -1,6 +1,6 @@
 """Which examples make which batch."""
 
-import random
+from crucible.train.types.ordering import permutation
 
 
 def epoch_batches(num_examples: int, *, batch_size: int, epoch: int, seed: int) -> tuple[tuple[int, ...], ...]:
@@ -17,9 +17,8 @@ def epoch_batches(num_examples: int, *, batch_size: int, epoch: int, seed: int) 
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    order = list(range(num_examples))
-    random.Random(f"{seed}/{epoch}").shuffle(order)  # noqa: S311  # a reproducible order, no secret
-    return tuple(tuple(order[i : i + batch_size]) for i in range(0, num_examples, batch_size))
+    order = permutation(num_examples, seed=1_000_003 * seed + epoch)
+    return tuple(order[i : i + batch_size] for i in range(0, num_examples, batch_size))
 
 
 def steps_per_epoch(num_examples: int, *, batch_size: int) -> int:

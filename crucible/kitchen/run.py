@@ -1,0 +1,189 @@
+"""`run`: from a workflow, a configuration and handlers to a result, and `dry_run`, which performs nothing."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Generic, Never, TypeVar
+
+import attrs
+
+from crucible.effects import (
+    Do,
+    Eff,
+    Failure,
+    Handlers,
+    Interpret,
+    Port,
+    Result,
+    Success,
+    attempt,
+    do,
+    fail,
+    located,
+    perform,
+    show_path,
+    telling_to,
+)
+from crucible.kitchen.context import Context
+from crucible.kitchen.outline import Outline
+from crucible.kitchen.recipe import InvalidConfig, Recipe
+from crucible.kitchen.writer import StoreWriter
+from crucible.telemetry.events import ArtifactSaved
+from crucible.telemetry.ports import EventStore, MetricsStore
+from crucible.telemetry.types import MetricPoint
+
+B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
+C = TypeVar("C")
+E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
+R = TypeVar("R")
+
+
+@attrs.frozen(kw_only=True)
+class RunResult(Generic[B_co]):
+    """What a run made: the last context, every metric point, the artifacts, and how long it took.
+
+    `telemetry_problems` names what a store refused; the run itself went on.
+    """
+
+    run_id: str
+    context: Context[B_co]
+    metrics: tuple[MetricPoint, ...]
+    artifacts: tuple[ArtifactSaved, ...]
+    duration_seconds: float
+    telemetry_problems: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class RunFailed(Generic[E_co]):
+    """A run that ended with an error: which, and in which stage; what it had told is in the stores."""
+
+    run_id: str
+    path: str
+    error: E_co
+
+    def __str__(self) -> str:
+        return f"{self.run_id} failed in {self.path}: {self.error}"
+
+
+@attrs.frozen(kw_only=True)
+class Plan(Generic[C]):
+    """What a run would do: its configuration, its stages in order, and who handles each port."""
+
+    recipe: str
+    config: C
+    outline: Outline
+    ports: tuple[str, ...]
+
+    def __str__(self) -> str:
+        ports = "\n".join(f"  {port}" for port in self.ports) or "  none"
+        return f"{self.outline.show()}\n\nports\n{ports}\n\nconfiguration\n  {self.config}"
+
+
+@attrs.frozen(kw_only=True)
+class MissingHandlers:
+    """Ports of the workflow that the handlers given do not handle."""
+
+    ports: tuple[str, ...]
+
+    def __str__(self) -> str:
+        adding = " | ".join(f"{port}.handled_by(...)" for port in self.ports)
+        return f"no handler for {', '.join(self.ports)}: add {adding} to the handlers"
+
+
+def run(
+    recipe: Recipe[C, B, E, R],
+    handlers: Handlers[R | MetricsStore | EventStore],
+    config: C | None = None,
+    *,
+    run_id: str | None = None,
+    on_event: Callable[[object], None] | None = None,
+) -> Result[RunResult[B], RunFailed[E | InvalidConfig]]:
+    """Run a recipe with its default configuration or another, and wait for the result.
+
+    Everything told is flushed to the stores as the run goes on, and at its end however it ends. `on_event` sees each
+    event as it is told, for a progress bar say. `run_id` is made up when absent: the time and four random bytes.
+    """
+    return handlers.run(execute(recipe, config, run_id=run_id or new_run_id(), on_event=on_event))
+
+
+def execute(
+    recipe: Recipe[C, B, E, R],
+    config: C | None = None,
+    *,
+    run_id: str,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on_event: Callable[[object], None] | None = None,
+) -> Eff[RunResult[B], RunFailed[E | InvalidConfig], R | MetricsStore | EventStore]:
+    """Make the computation of a whole run, telemetry included: runs compose like everything else."""
+    return _execute(recipe, recipe.default_config if config is None else config, run_id, clock, on_event)
+
+
+@do
+def _execute(
+    recipe: Recipe[C, B, E, R],
+    config: C,
+    run_id: str,
+    clock: Callable[[], datetime],
+    on_event: Callable[[object], None] | None,
+) -> Do[RunFailed[E | InvalidConfig], R | MetricsStore | EventStore, RunResult[B]]:
+    problems = recipe.validate_config(config)
+    if problems:
+        invalid = InvalidConfig(problems=tuple(problems))
+        yield from fail(RunFailed[E | InvalidConfig](run_id=run_id, path="configuration", error=invalid))
+    started = clock()
+    about = {"recipe": recipe.name, "started_at": started.isoformat()}
+    opened = yield from attempt(perform(EventStore.open_run, run_id, metadata=about))
+    first_sequence = yield from _last_sequence(run_id)
+    writers: list[StoreWriter] = []
+
+    def make_writer(interpret: Interpret[MetricsStore | EventStore]) -> StoreWriter:
+        writers.append(StoreWriter(run_id, interpret, clock=clock, first_sequence=first_sequence, listener=on_event))
+        return writers[0]
+
+    work = located(telling_to(make_writer, recipe.workflow(Context.start(config, run_id=run_id))))
+    context = yield from work.alt(
+        lambda failed: RunFailed[E | InvalidConfig](run_id=run_id, path=show_path(failed.path), error=failed.error)
+    )
+    [writer] = writers
+    refused = [str(opened.failure())] if isinstance(opened, Failure) else []
+    return RunResult(
+        run_id=run_id,
+        context=context,
+        metrics=tuple(writer.points),
+        artifacts=tuple(event for event in writer.told if isinstance(event, ArtifactSaved)),
+        duration_seconds=(clock() - started).total_seconds(),
+        telemetry_problems=(*refused, *writer.problems),
+    )
+
+
+@do
+def _last_sequence(run_id: str) -> Do[Never, MetricsStore | EventStore, int]:
+    """Find where the numbering of a run goes on: a resumed run adds to its series."""
+    points = yield from attempt(perform(MetricsStore.read, run_id))
+    events = yield from attempt(perform(EventStore.query, run_id))
+    numbers = [point.sequence for point in points.value_or(())] + [event.sequence for event in events.value_or(())]
+    return max(numbers, default=0)
+
+
+def dry_run(
+    recipe: Recipe[C, B, E, R], handlers: Handlers[R], config: C | None = None
+) -> Result[Plan[C], InvalidConfig | MissingHandlers]:
+    """Validate everything that can be known before a run, and give its plan. Nothing is performed."""
+    chosen = recipe.default_config if config is None else config
+    problems = recipe.validate_config(chosen)
+    if problems:
+        return Failure(InvalidConfig(problems=tuple(problems)))
+    outline = recipe.workflow.outline
+    needed = sorted(port.__name__ for port in outline.all_ports())
+    handled = {port.__name__ for port in handlers.ports}
+    missing = tuple(port for port in needed if port not in handled and Port.__name__ not in handled)
+    if missing:
+        return Failure(MissingHandlers(ports=missing))
+    return Success(Plan(recipe=recipe.name, config=chosen, outline=outline, ports=tuple(needed)))
+
+
+def new_run_id() -> str:
+    """Make up the name of a run: when it began, and four random bytes."""
+    return f"run_{datetime.now(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"

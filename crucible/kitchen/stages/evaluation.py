@@ -1,0 +1,121 @@
+"""Evaluation: the trained weights answer held-out prompts, and the Evaluator judges. No gradient is touched."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import attrs
+
+from crucible.effects import Do, Eff, Failure, Result, Success, attempt, bracket, do, from_result, perform, pure, tell
+from crucible.kitchen.context import Context
+from crucible.kitchen.errors import KitchenError
+from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
+from crucible.kitchen.stage import stage
+from crucible.kitchen.stages.supervised import EvaluationConfig, SupervisedState
+from crucible.telemetry.events import EvaluationCompleted, SampleShown
+from crucible.train.errors import InvalidRequest, TrainError
+from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
+from crucible.train.renderers import ChatTemplateRenderer, Renderer
+from crucible.train.supervised import conversation_of
+from crucible.train.types import ModelInput, Row, SamplingConfig, SamplingParams, SamplingSession
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Question:
+    """A held-out row as a prompt, and the answer that it expects."""
+
+    row: Row
+    prompt: ModelInput
+    text: str
+    expected: str
+
+
+@stage
+def evaluate(
+    context: Context[SupervisedState],
+) -> Do[
+    TrainError | KitchenError, TrainingClient | SamplingClient | DatasetStore | Evaluator, Context[SupervisedState]
+]:
+    """Answer the held-out prompts with the weights as they are now, and have the answers judged."""
+    state, config = context.state, context.state.config.evaluation
+    if config is None:
+        return context
+    questions = yield from held_out_questions(config, ChatTemplateRenderer(state.tokenizer))
+    weights = yield from perform(TrainingClient.save_sampler_weights, state.session, f"evaluated_{state.step:06d}")
+    sampling = SamplingConfig(model=weights.model, weights_path=weights.path)
+    answers = yield from bracket(
+        perform(SamplingClient.start_session, sampling),
+        lambda session: greedy_answers(session, questions, config, ChatTemplateRenderer(state.tokenizer)),
+        lambda session: attempt(perform(SamplingClient.close_session, session)),
+    )
+    report = yield from judge(config, questions, answers)
+    metrics = dict(report.metrics)
+    yield from tell(EvaluationCompleted(step=state.step, metrics=metrics, num_examples=len(questions)))
+    first = questions[0]
+    yield from tell(SampleShown(step=state.step, prompt=first.text, answer=answers[0], expected=first.expected))
+    return context.to(attrs.evolve(state, metrics=metrics))
+
+
+@do
+def held_out_questions(
+    config: EvaluationConfig, renderer: Renderer
+) -> Do[TrainError | KitchenError, DatasetStore, tuple[Question, ...]]:
+    """Read the held-out rows as prompts; no row at all is an error."""
+    dataset = yield from perform(DatasetStore.load_dataset, config.dataset)
+    rows = yield from perform(DatasetStore.read_rows, dataset, count=config.num_examples)
+    if not rows:
+        message = f"the evaluation dataset {dataset.name!r}, split {dataset.split!r}, has no rows"
+        yield from from_result(_failed(message, "check the split"))
+    questions = []
+    for index, row in enumerate(rows):
+        question = yield from from_result(question_of(row, renderer, index=index))
+        questions.append(question)
+    return tuple(questions)
+
+
+@do
+def greedy_answers(
+    session: SamplingSession, questions: Sequence[Question], config: EvaluationConfig, renderer: Renderer
+) -> Do[TrainError, SamplingClient, list[str]]:
+    """Answer every question at temperature 0, a batch at a time."""
+    params = SamplingParams(max_tokens=config.max_tokens, temperature=0.0)
+    answers: list[str] = []
+    for start in range(0, len(questions), config.batch_size):
+        batch = [question.prompt for question in questions[start : start + config.batch_size]]
+        groups = yield from perform(SamplingClient.sample, session, batch, params)
+        answers += [renderer.parse_response(group[0].tokens).content for group in groups]
+    return answers
+
+
+def judge(
+    config: EvaluationConfig, questions: Sequence[Question], answers: Sequence[str]
+) -> Eff[EvaluationReport, KitchenError, Evaluator]:
+    """Have the answers judged."""
+    examples = tuple(
+        AnsweredRow(row=question.row, answer=answer, expected=question.expected)
+        for question, answer in zip(questions, answers, strict=True)
+    )
+    return perform(Evaluator.evaluate, EvaluationRequest(dataset=config.dataset.name, examples=examples))
+
+
+def question_of(row: Row, renderer: Renderer, *, index: int) -> Result[Question, TrainError]:
+    """Split a row into a prompt and the answer it expects.
+
+    Fails: InvalidRequest with the index when the row does not end with an assistant message.
+    """
+    read = conversation_of(row, index=index)
+    if isinstance(read, Failure):
+        return read
+    *asked, answer = read.unwrap()
+    if answer.role != "assistant" or not asked:
+        return _failed("the row does not end with an assistant message", "evaluate on rows with an answer", index)
+    return (
+        renderer.generation_prompt(asked)
+        .alt(lambda error: InvalidRequest(message=str(error), index=index))
+        .map(lambda prompt: Question(row=row, prompt=prompt, text=asked[-1].content, expected=answer.content))
+    )
+
+
+def _failed(message: str, fix: str, index: int | None = None) -> Result[T, InvalidRequest]:
+    return Failure(InvalidRequest(message=message, fix=fix, index=index))

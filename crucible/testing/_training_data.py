@@ -1,0 +1,79 @@
+"""Small batches that a contract suite trains on, made with the handler's own tokenizer."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from crucible.effects import Do, do, perform
+from crucible.train.errors import TrainError
+from crucible.train.ports import TrainingClient
+from crucible.train.types import (
+    AdamParams,
+    Datum,
+    ForwardBackwardOutput,
+    LossFn,
+    ModelInput,
+    OptimStepOutput,
+    TensorData,
+    TokenId,
+    Tokenizer,
+    TrainingSession,
+)
+
+T = TypeVar("T")
+
+TEXTS = ("The cat sat on the mat.", "A wise man builds his house upon the rock, and the rain came down.")
+
+
+def datum(tokens: Sequence[TokenId], *, untrained: int = 1) -> Datum:
+    """Make the example that predicts each token from those before it; the first `untrained` positions have weight 0."""
+    size = len(tokens) - 1
+    weights = [0.0 if i < untrained else 1.0 for i in range(size)]
+    inputs = {"target_tokens": TensorData.ints(tokens[1:]), "weights": TensorData.floats(weights)}
+    return Datum(model_input=ModelInput.from_tokens(tokens[:-1]), loss_fn_inputs=inputs)
+
+
+def examples(tokenizer: Tokenizer) -> tuple[Datum, ...]:
+    """Make one example of each of `TEXTS`."""
+    return tuple(datum(tokenizer.encode(text)) for text in TEXTS)
+
+
+def with_inputs(example: Datum, inputs: Mapping[str, TensorData]) -> Datum:
+    """Give the same example with other arrays for the loss."""
+    return Datum(model_input=example.model_input, loss_fn_inputs=inputs)
+
+
+@do
+def learned(
+    session: TrainingSession, data: Sequence[Datum], *, loss_fn: LossFn = "cross_entropy"
+) -> Do[TrainError, TrainingClient, ForwardBackwardOutput]:
+    """Submit `forward_backward` and wait for it."""
+    future = yield from perform(TrainingClient.forward_backward, session, data, loss_fn=loss_fn)
+    return (yield from perform(TrainingClient.await_, future))
+
+
+@do
+def looked(session: TrainingSession, data: Sequence[Datum]) -> Do[TrainError, TrainingClient, ForwardBackwardOutput]:
+    """Submit `forward` and wait for it."""
+    future = yield from perform(TrainingClient.forward, session, data)
+    return (yield from perform(TrainingClient.await_, future))
+
+
+@do
+def stepped(session: TrainingSession, rate: float) -> Do[TrainError, TrainingClient, OptimStepOutput]:
+    """Submit `optim_step` and wait for it."""
+    future = yield from perform(TrainingClient.optim_step, session, AdamParams(learning_rate=rate))
+    return (yield from perform(TrainingClient.await_, future))
+
+
+@do
+def trained(
+    session: TrainingSession, data: Sequence[Datum], rate: float, steps: int
+) -> Do[TrainError, TrainingClient, tuple[float, ...]]:
+    """Take some steps on one batch, and give the loss before each, and after the last."""
+    losses = []
+    for _ in range(steps):
+        output = yield from learned(session, data)
+        losses.append(output.loss)
+        yield from stepped(session, rate)
+    last = yield from looked(session, data)
+    return (*losses, last.loss)
