@@ -1,7 +1,7 @@
 """The interpreter: it walks a computation and keeps the stack itself, so depth costs memory and never recursion.
 
 A frame of the stack is either the generator of a do-block or the node that waits for the value (`Map`, `Bind`, `Lash`,
-`Attempt`, or the `Scope` to go back to). A failure travels through the generators as an exception of a private type, so
+`Alt`, `Attempt`, or the `Scope` to go back to). A failure travels through the generators as an exception of a private type, so
 that `finally` clauses run, and may perform effects.
 """
 
@@ -13,7 +13,7 @@ import attrs
 from anyio import CancelScope, get_cancelled_exc_class
 from returns.result import Failure, Result, Success
 
-from crucible.effects._eff import Attempt, Bind, Block, Eff, Fail, Lash, Map, Native, Perform, Pure, Scoped
+from crucible.effects._eff import Alt, Attempt, Bind, Block, Eff, Fail, Lash, Map, Native, Perform, Pure, Scoped
 from crucible.effects._path import Path, show_path
 
 A = TypeVar("A")
@@ -74,7 +74,7 @@ class Scope:
     def child(self, name: str) -> "Scope":
         """Open a scope below this one; a name used again gets a number."""
         times = self._children[name] = self._children.get(name, 0) + 1
-        return Scope(self, name if times == 1 else f"{name}~{times}")
+        return Scope(self, name) if times == 1 else self.child(f"{name}~{times}")
 
 
 class Failed(BaseException):  # not an Exception: `except Exception` in a do-block must not swallow a typed failure
@@ -105,6 +105,7 @@ Frame: TypeAlias = (
     | Map[Any, Any, Any]
     | Bind[Any, Any, Any]
     | Lash[Any, Any, Any]
+    | Alt[Any, Any, Any]
     | Attempt[Any, Any, Any]
     | Scope
 )
@@ -189,48 +190,67 @@ async def _advance(run: Run, scope: Scope, stack: list[Frame], node: Any) -> Any
             else:
                 return value
         except get_cancelled_exc_class() as cancelled:
-            with CancelScope(shield=True):  # finalizers may perform effects; nothing may swallow the cancellation
-                await _finalize(run, scope, stack, cancelled)
+            with CancelScope(shield=True):  # finalizers may perform effects
+                await _abandon(run, scope, stack, cancelled)
             raise
         except BaseException as error:
             scope, node = _unwind(scope, stack, error)
 
 
-async def _finalize(run: Run, scope: Scope, stack: list[Frame], error: BaseException) -> None:
-    """Throw a cancellation through the stack until every finalizer ran."""
+async def _abandon(run: Run, scope: Scope, stack: list[Frame], cancelled: BaseException) -> None:
+    """Run every finalizer of the stack, each on its own: nothing swallows a cancellation.
+
+    What a finalizer gives or fails with is dropped. Only an exception replaces the cancellation, and is raised here.
+    """
+    error = cancelled
     while stack:
+        frame = stack.pop()
+        if isinstance(frame, Scope):
+            scope = frame
+        if not isinstance(frame, GeneratorType):
+            continue
         try:
-            scope, node = _unwind(scope, stack, error)
+            await _advance(run, scope, [frame], frame.throw(error))
+            error = cancelled
+        except StopIteration:
+            error = cancelled
+        except Failed:
+            continue
         except BaseException as raised:
-            if raised is error:
-                return
-            raise
-        await _advance(run, scope, stack, node)
+            error = raised
+            if error is not cancelled:
+                _note(error, scope)
+    if error is not cancelled:
+        raise error
 
 
 def _unwind(scope: Scope, stack: list[Frame], error: BaseException) -> tuple[Scope, Node]:
     """Throw `error` up the stack to the first frame that goes on, and give what it goes on with."""
-    if not isinstance(error, Failed):
-        _note(error, scope.path)
-    elif error.path is None:
-        error.path = scope.path
+    _note(error, scope)
     while stack:
         frame = stack.pop()
         try:
             if isinstance(frame, GeneratorType):
-                node = frame.throw(error)
+                try:
+                    node = frame.throw(error)
+                except StopIteration as stop:
+                    return scope, Pure(stop.value)
                 stack.append(frame)
                 return scope, node
             if isinstance(frame, Scope):
                 scope = frame
-            elif isinstance(error, Failed) and isinstance(frame, Lash):
+            elif not isinstance(error, Failed):
+                continue
+            elif isinstance(frame, Alt):
+                error.error = frame.apply(error.error)
+            elif isinstance(frame, Lash):
                 return scope, frame.recover(error.error)
-            elif isinstance(error, Failed) and isinstance(frame, Attempt):
+            elif isinstance(frame, Attempt):
                 return scope, Pure(Failure(error.error))
-        except StopIteration as stop:
-            return scope, Pure(stop.value)
         except BaseException as raised:
-            error = raised
+            if raised is not error:
+                error = raised
+                _note(error, scope)
     raise error
 
 
@@ -238,6 +258,8 @@ def _started(block: Block[Any, Any, Any]) -> Generator[Node, Any, Any]:
     generator = block.function(*block.arguments, **block.keywords)
     if not isinstance(generator, GeneratorType):
         raise TypeError(f"{block!r}: a do-block is a generator function; this one returned {generator!r}")
+    if generator.gi_suspended or generator.gi_frame is None:
+        raise TypeError(f"{block!r}: a do-block makes a fresh generator for each run; this one was begun before")
     return generator
 
 
@@ -248,11 +270,13 @@ def _thrown(result: object, node: Node) -> BaseException:
     return TypeError(f"the handler of {node!r} must answer with a Result (Success or Failure); it gave {result!r}")
 
 
-def _note(error: BaseException, path: Path) -> None:
+def _note(error: BaseException, scope: Scope) -> None:
     """Say once, on the exception itself, where in the computation it was raised."""
-    if path and not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
-        error.add_note(_NOTE + show_path(path))
+    if isinstance(error, Failed):
+        error.path = scope.path if error.path is None else error.path
+    elif scope.path and not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
+        error.add_note(_NOTE + show_path(scope.path))
 
 
 _NOTE = "in crucible path "
-_WAITING = frozenset({Map, Bind, Lash, Attempt})
+_WAITING = frozenset({Map, Bind, Lash, Alt, Attempt})

@@ -53,8 +53,8 @@ class Eff(Generic[A_co, E_co, R_co]):
         return Bind(self, f)
 
     def alt(self, f: Callable[[E_co], E2]) -> "Eff[A_co, E2, R_co]":
-        """Apply `f` to the error."""
-        return Lash(self, _failing(f))
+        """Apply `f` to the error. It stays located where it arose."""
+        return Alt(self, f)
 
     def lash(self, f: "Callable[[E_co], Eff[B, E2, R2]]") -> "Eff[A_co | B, E2, R_co | R2]":
         """Recover: go on with the computation that `f` makes of the error."""
@@ -144,6 +144,14 @@ class Lash(Eff[A_co, E_co, R_co]):
         self.recover: Callable[..., Eff[object, object, object]] = recover
 
 
+class Alt(Eff[A_co, E_co, R_co]):
+    __slots__ = ("apply", "source")
+
+    def __init__(self, source: Eff[A_co, E, R_co], apply: Callable[[E], E_co]) -> None:
+        self.source: Eff[object, object, object] = source
+        self.apply: Callable[..., E_co] = apply
+
+
 class Attempt(Eff[Result[A, E], Never, R_co]):
     __slots__ = ("source",)
 
@@ -166,10 +174,6 @@ class Native(Eff[A_co, E_co, R_co]):
 
     def __init__(self, step: "Callable[[Run, Scope], Awaitable[A_co]]") -> None:
         self.step = step
-
-
-def _failing(f: Callable[[E], E2]) -> Callable[[E], Eff[Never, E2, Never]]:
-    return lambda error: Fail(f(error))
 
 
 def pure(value: A) -> Eff[A, Never, Never]:

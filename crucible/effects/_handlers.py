@@ -6,11 +6,11 @@ from typing import Any, Generic, Never, Protocol, TypeAlias, TypeVar
 
 import anyio
 import attrs
-import sniffio
 from returns.result import Result
 
 from crucible.effects._driver import Answer, Run, Scope, Writer, drive
 from crucible.effects._eff import Eff, Perform
+from crucible.effects._interrupt import run_until_interrupted
 from crucible.effects._path import Path, show_path
 from crucible.effects._port import Port, PortT, port_of
 
@@ -57,6 +57,7 @@ class _Binding:
 
     implementation: Port | Proceed
     layers: tuple[Around, ...] = ()
+    at_start: Callable[[], None] | None = None
     at_end: Callable[[], None] | None = None
 
     def proceed(self, call: Call) -> Awaitable[Result[object, object]]:
@@ -101,7 +102,9 @@ class _Answers(dict[Callable[..., Any], Answer]):
 
 
 class _Nothing(Port):
-    """No effect needs it. As the second choice in the type of `run`, it keeps mypy from reading the ports of a bare
+    """No effect needs it.
+
+    As the second choice in the type of `run`, it keeps mypy from reading the ports of a bare
     `perform(...)` off the handlers instead of off its operation; both checkers still name the port that is missing.
     """
 
@@ -145,9 +148,14 @@ class Handlers(Generic[R_contra]):
         return Handlers({port: _Binding(implementation=implementation)})
 
     @staticmethod
-    def of_every_port(answer: Proceed, *, at_end: Callable[[], None] | None = None) -> "Handlers[Port]":
-        """Let one function answer every operation of every port, as replay does; `at_end` is called after each run."""
-        return Handlers({Port: _Binding(implementation=answer, at_end=at_end)})
+    def of_every_port(
+        answer: Proceed, *, at_start: Callable[[], None] | None = None, at_end: Callable[[], None] | None = None
+    ) -> "Handlers[Port]":
+        """Let one function answer every operation of every port, as replay does.
+
+        `at_start` is called before each run, `at_end` after each that gave a result.
+        """
+        return Handlers({Port: _Binding(implementation=answer, at_start=at_start, at_end=at_end)})
 
     @property
     def ports(self) -> frozenset[type[Port]]:
@@ -168,13 +176,17 @@ class Handlers(Generic[R_contra]):
     def run(self, eff: Eff[A, E, R_contra] | Eff[A, E, _Nothing], *, writer: Writer | None = None) -> Result[A, E]:
         """Interpret `eff` from synchronous code and wait for its result.
 
+        The first ctrl-C cancels it: finalizers run, and `uncancellable` holds. A second one stops it at once.
+
         Raises: what a handler raised (a defect), with the path as a note; RuntimeError inside a running event loop.
         """
         if _in_event_loop():
             raise RuntimeError("Handlers.run was called inside a running event loop: use `await handlers.arun(...)`")
-        return anyio.run(partial(self.arun, eff, writer=writer))
+        return run_until_interrupted(partial(self.arun, eff, writer=writer))
 
-    async def arun(self, eff: Eff[A, E, R_contra] | Eff[A, E, _Nothing], *, writer: Writer | None = None) -> Result[A, E]:
+    async def arun(
+        self, eff: Eff[A, E, R_contra] | Eff[A, E, _Nothing], *, writer: Writer | None = None
+    ) -> Result[A, E]:
         """Interpret `eff` from asynchronous code (asyncio or trio)."""
         layered = any(b.layers or not isinstance(b.implementation, Port) for b in self._bindings.values())
         run = Run(
@@ -182,6 +194,9 @@ class Handlers(Generic[R_contra]):
             layered=layered,
             writer=_SILENT if writer is None else writer,
         )
+        for binding in self._bindings.values():
+            if binding.at_start is not None:
+                binding.at_start()
         try:
             result = await drive(run, Scope(), eff)
         finally:
@@ -218,7 +233,7 @@ def _declaring_port(operation: Callable[..., object]) -> type[Port]:
 
 def _in_event_loop() -> bool:
     try:
-        sniffio.current_async_library()
-    except sniffio.AsyncLibraryNotFoundError:
+        anyio.get_current_task()
+    except RuntimeError:  # NoEventLoopError in newer versions of anyio
         return False
     return True

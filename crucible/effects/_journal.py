@@ -1,7 +1,7 @@
 """`Journal`: the calls of one run and their results, in memory or in a framed, append-only file.
 
 A frame is one line, `crc32 length {json}`, with a sequence number inside. A tail torn by a crash is cut off when the file
-is opened, never guessed at.
+is opened, never guessed at. What follows a damaged frame is moved to a file beside it, never thrown away.
 """
 
 import fcntl
@@ -21,12 +21,15 @@ Record: TypeAlias = dict[str, Json]
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """A call that was answered: where, what, with which arguments (digest and text of each), and the result."""
+    """A call: where, what, with which arguments (digest and text of each), and the result.
+
+    The result is None for a call that was cancelled while it was made: nobody saw its answer.
+    """
 
     path: str
     call: str
     arguments: dict[str, tuple[str, str]]
-    result: Any  # a Result of the operation's own types
+    result: Any  # a Result of the operation's own types, or None
 
 
 class JournalError(Exception):
@@ -47,12 +50,18 @@ class Journal:
         self._in_doubt: dict[str, str] = {}
         self._sequence = 0
         self._file: int | None = None
+        self._closed = False
+        self._end = 0  # of the last whole frame in the file
 
     @classmethod
     def open(cls, path: Path | str) -> "Journal":
         """Open a journal file, made if absent, and read what it holds; a torn last frame is cut off.
 
-        Raises: JournalError when another process has it open.
+        Whole frames behind a damaged one are not read, as nothing is known of what stood between; they are moved to a
+        file of the same name and `.damaged`.
+
+        Raises: JournalError when it is open already, here or in another process; UnrecordableError when it names a
+        class that is not imported.
         """
         journal = cls()
         path = Path(path)
@@ -62,13 +71,24 @@ class Journal:
             fcntl.flock(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             journal.close()
-            raise JournalError(f"{path} is open in another process: one run has one journal") from error
-        data = path.read_bytes()
-        end = 0
-        for record, end in read_frames(data):  # noqa: B007  # the last end is used below
-            journal._take(record)
-        os.ftruncate(journal._file, end)
+            raise JournalError(
+                f"{path} is open already, here or in another process: one run has one journal"
+            ) from error
+        try:
+            journal._read(path)
+        except BaseException:
+            journal.close()
+            raise
         return journal
+
+    def _read(self, path: Path) -> None:
+        data = path.read_bytes()
+        for record, self._end in read_frames(data):
+            self._take(record)
+        rest = data[self._end :]
+        if b"\n" in rest:
+            path.with_name(f"{path.name}.damaged").write_bytes(rest)
+        self._cut()
 
     @property
     def in_doubt(self) -> tuple[str, ...]:
@@ -88,24 +108,33 @@ class Journal:
     def intend(self, path: str, call: str) -> None:
         """Note that a call that must not be repeated is about to be made."""
         self._write({"kind": "intent", "path": path, "call": call}, sync=True)
+        self._in_doubt[path] = call
 
     def append(self, entry: Entry) -> None:
-        """Add a call and its result.
+        """Add a call and its result. A call that was cancelled may be made again, and stays in doubt until then.
 
         Raises: JournalError when the path is taken (one journal holds one run); UnrecordableError for odd values.
         """
-        if entry.path in self._entries:
-            raise JournalError(f"the journal already holds a call at {entry.path}: one journal records one run")
+        self.expect_none_at(entry.path)
         known = entry.path in self._in_doubt
         self._write({"kind": "done", "entry": encode(entry)} if self._file is not None else {}, sync=known)
-        self._in_doubt.pop(entry.path, None)
-        self._entries[entry.path] = entry
+        self._keep(entry)
+
+    def expect_none_at(self, path: str) -> None:
+        """Make sure that no answered call is recorded at a path.
+
+        Raises: JournalError when there is one.
+        """
+        entry = self._entries.get(path)
+        if entry is not None and entry.result is not None:
+            raise JournalError(f"the journal already holds a call at {path}: one journal records one run")
 
     def close(self) -> None:
         """Let go of the file. Closing again is no error."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+            self._closed = True
 
     def __enter__(self) -> "Journal":
         return self
@@ -120,24 +149,33 @@ class Journal:
             return
         entry = decode(record["entry"])
         if isinstance(entry, Entry):
+            self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        if entry.result is not None:
             self._in_doubt.pop(entry.path, None)
-            self._entries[entry.path] = entry
+        self._entries[entry.path] = entry
+
+    def _cut(self) -> None:
+        """Cut off what stands behind the last whole frame."""
+        if self._file is not None and os.fstat(self._file).st_size != self._end:
+            os.ftruncate(self._file, self._end)
 
     def _write(self, record: Record, *, sync: bool) -> None:
-        if record.get("kind") == "intent":
-            self._in_doubt[str(record["path"])] = str(record["call"])
+        if self._closed:
+            raise JournalError("the journal is closed: nothing more can be recorded in it")
         if self._file is None:
             return
-        self._sequence += 1
-        frame = write_frame({"seq": self._sequence, **record})
-        start = os.fstat(self._file).st_size
+        self._cut()  # what a write before this one left, if it could not be cut then
+        frame = write_frame({"seq": self._sequence + 1, **record})
         try:
             if os.write(self._file, frame) != len(frame):
                 raise OSError("the disk took only a part of a frame")
-        except OSError:
-            os.ftruncate(self._file, start)
-            self._sequence -= 1
+        except BaseException:
+            self._cut()
             raise
+        self._sequence += 1
+        self._end += len(frame)
         if sync:
             os.fsync(self._file)
 

@@ -13,5 +13,10 @@ def show_path(path: Path) -> str:
     'supervised/epochs[0]/#1'
     >>> show_path(())
     '/'
+
+    A name with a slash in it reads as one name: no two paths are written the same.
+
+    >>> show_path(("org/data", "#1"))
+    'org%2Fdata/#1'
     """
-    return "/".join(path) or "/"
+    return "/".join(name.replace("%", "%25").replace("/", "%2F") for name in path) or "/"

@@ -1,13 +1,15 @@
 """A producer and a consumer side by side, with a bounded buffer between them."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from itertools import count
+from typing import ParamSpec, TypeVar
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from crucible.effects._driver import Failed, Run, Scope, evaluate
-from crucible.effects._eff import Eff, Native
+from crucible.effects._driver import Run, Scope, evaluate
+from crucible.effects._eff import Eff, Native, pure
+from crucible.effects._siblings import Siblings, Task
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -15,6 +17,7 @@ E = TypeVar("E")
 E2 = TypeVar("E2")
 R = TypeVar("R")
 R2 = TypeVar("R2")
+P = ParamSpec("P")
 
 
 def fold_stream(
@@ -36,39 +39,38 @@ def fold_stream(
 
     async def step(run: Run, scope: Scope) -> A:
         base = scope.child("stream")
-        latest = [initial]
-        raised: list[BaseException] = []
-        send, receive = anyio.create_memory_object_stream[B](buffer - 1)
+        siblings = Siblings()
+        latest = initial
+        send, receive = anyio.create_memory_object_stream[B](buffer - 1)  # one more waits to be sent
 
-        async def fill(stream: MemoryObjectSendStream[B]) -> None:
-            async with stream:
-                index = 0
-                while (
-                    item := await evaluate(run, Scope(base, f"produce[{index}]"), produce(latest[0], index))
-                ) is not None:
-                    await stream.send(item)
-                    index += 1
+        async def fill() -> None:
+            for index in count():
+                item = await evaluate(run, Scope(base, f"produce[{index}]"), _made(produce, latest, index))
+                if item is None:
+                    break
+                await send.send(item)
+            send.close()
 
-        async def drain(stream: MemoryObjectReceiveStream[B]) -> None:
-            async with stream:
-                index = 0
-                async for item in stream:
-                    latest[0] = await evaluate(run, Scope(base, f"[{index}]"), consume(latest[0], index, item))
-                    index += 1
+        async def drain() -> None:
+            nonlocal latest
+            index = 0
+            async for item in receive:
+                latest = await evaluate(run, Scope(base, f"[{index}]"), _made(consume, latest, index, item))
+                index += 1
 
-        async with anyio.create_task_group() as group:
+        async def guarded(side: int, task: Task) -> None:
+            try:
+                await task()
+            except BaseException as error:
+                siblings.stop(side, error)
 
-            async def guarded(side: Callable[..., object], stream: object) -> None:
-                try:
-                    await side(stream)  # type: ignore[misc]  # fill or drain
-                except (Failed, Exception) as error:
-                    raised.append(error)
-                    group.cancel_scope.cancel()
-
-            group.start_soon(guarded, fill, send)
-            group.start_soon(guarded, drain, receive)
-        if raised:
-            raise raised[0]
-        return latest[0]
+        with send, receive:
+            await siblings.run([partial(guarded, 0, fill), partial(guarded, 1, drain)])
+        return latest
 
     return Native(step)
+
+
+def _made(function: Callable[P, Eff[A, E, R]], *args: P.args, **kwargs: P.kwargs) -> Eff[A, E, R]:
+    """Call `function` inside the computation, so that what it raises is known by its path."""
+    return pure(None).bind(lambda _: function(*args, **kwargs))

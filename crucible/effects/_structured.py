@@ -1,7 +1,7 @@
 """What the interpreter does itself: concurrency, time limits, finalizers, telling, names of places."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, Never, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Never, Protocol, TypeVar
 
 import anyio
 import attrs
@@ -10,6 +10,7 @@ from returns.result import Failure, Result
 from crucible.effects._driver import Failed, Located, Run, Scope, Writer, drive, evaluate
 from crucible.effects._eff import Do, Eff, Native, do
 from crucible.effects._path import Path
+from crucible.effects._siblings import Siblings
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -153,41 +154,25 @@ def gather(effs: Iterable[Eff[A, E, R]], *, limit: int | None = None) -> Eff[lis
     branches = list(effs)
 
     async def step(run: Run, scope: Scope) -> list[A]:
-        return await _Gathering(run, scope.child("gather"), branches).values(limit)
+        base = scope.child("gather")
+        siblings = Siblings()
+        waiting = iter(enumerate(branches))
+        values: dict[int, A] = {}
+
+        async def work() -> None:
+            """Take one branch after another until none is left or one went wrong."""
+            for index, branch in waiting:
+                if siblings.stopped:
+                    return
+                try:
+                    values[index] = await evaluate(run, Scope(base, f"[{index}]"), branch)
+                except BaseException as error:
+                    siblings.stop(index, error)
+
+        await siblings.run([work] * min(len(branches), limit or len(branches)))
+        return [values[index] for index in range(len(branches))]
 
     return Native(step)
-
-
-class _Gathering(Generic[A, E, R]):
-    """The branches of one `gather` while they run."""
-
-    def __init__(self, run: Run, scope: Scope, branches: Sequence[Eff[A, E, R]]) -> None:
-        self._run = run
-        self._scope = scope
-        self._branches = branches
-        self._waiting = iter(enumerate(branches))
-        self._values: dict[int, A] = {}
-        self._raised: list[BaseException] = []
-
-    async def values(self, limit: int | None) -> list[A]:
-        workers = len(self._branches) if limit is None else min(limit, len(self._branches))
-        async with anyio.create_task_group() as group:
-            for _ in range(workers):
-                group.start_soon(self._work, group.cancel_scope)
-        if self._raised:
-            raise self._raised[0]
-        return [self._values[i] for i in range(len(self._branches))]
-
-    async def _work(self, cancel_scope: anyio.CancelScope) -> None:
-        """Take one branch after another until none is left or one went wrong."""
-        for index, branch in self._waiting:
-            try:
-                scope = Scope(self._scope, f"[{index}]")
-                self._values[index] = await evaluate(self._run, scope, branch)
-            except (Failed, Exception) as raised:
-                self._raised.append(raised)
-                cancel_scope.cancel()
-                return
 
 
 def both(first: Eff[A, E, R], second: Eff[B, E2, R2]) -> Eff[tuple[A, B], E | E2, R | R2]:

@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import anyio
@@ -71,14 +72,26 @@ def retry(
 
 
 def record(handlers: Handlers[R], journal: Journal) -> Handlers[R]:
-    """Write every call and its result to `journal`; `replay(journal)` then answers the same program without handlers."""
+    """Write every call and its result to `journal`; `replay(journal)` then answers the same program without handlers.
+
+    Put it outside of `retry`: what is recorded is the answer that the program got.
+
+    Raises, while running and before the call is made: JournalError for a journal that holds another run;
+    UnrecordableError for an argument of an odd kind.
+    """
 
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
         path = show_path(call.path)
+        journal.expect_none_at(path)
+        entry = Entry(path=path, call=call.name, arguments=_fingerprints(call), result=None)
         if not is_repeatable(call.operation):
             journal.intend(path, call.name)
-        result = await proceed(call)
-        journal.append(Entry(path=path, call=call.name, arguments=_fingerprints(call), result=result))
+        try:
+            result = await proceed(call)
+        except anyio.get_cancelled_exc_class():
+            journal.append(entry)
+            raise
+        journal.append(attrs.evolve(entry, result=result))
         return result
 
     return handlers.wrap(around)
@@ -91,6 +104,8 @@ class Diverged(Exception):  # noqa: N818  # what happened, not a kind of error
 def replay(journal: Journal) -> Handlers[Port]:
     """Answer every call of every port from `journal`, with no handler behind it.
 
+    A call that was cancelled while it was recorded waits to be cancelled again, by the same time limit or sibling.
+
     Raises, while running: Diverged at the first call that differs from the recording, or when calls are left over.
     """
     answered: set[str] = set()
@@ -102,16 +117,17 @@ def replay(journal: Journal) -> Handlers[Port]:
         if entry is None or entry.call != call.name or entry.arguments != now:
             raise Diverged(_difference(call, now, entry, _next_unanswered(journal, answered)))
         answered.add(path)
+        if entry.result is None:
+            await anyio.sleep_forever()
         result: Result[object, object] = entry.result
         return result
 
     def at_end() -> None:
         left = _next_unanswered(journal, answered)
-        answered.clear()
         if left is not None:
             raise Diverged(f"the program ended, but the recording goes on with {left.call} at {left.path}")
 
-    return Handlers.of_every_port(answer, at_end=at_end)
+    return Handlers.of_every_port(answer, at_start=answered.clear, at_end=at_end)
 
 
 def _next_unanswered(journal: Journal, answered: set[str]) -> Entry | None:
@@ -139,9 +155,13 @@ def _difference(call: Call, now: dict[str, tuple[str, str]], entry: Entry | None
 
 def _fingerprints(call: Call) -> dict[str, tuple[str, str]]:
     """Give the digest and a clipped text of each argument of a call, by name."""
-    names = list(inspect.signature(call.operation).parameters)[1:]
-    arguments = {**dict(zip(names, call.arguments, strict=False)), **call.keywords}
-    return {name: (_digest(call, name, value), _clip(repr(value))) for name, value in arguments.items()}
+    bound = _signature(call.operation).bind(None, *call.arguments, **call.keywords)
+    bound.apply_defaults()
+    _, *arguments = bound.arguments.items()
+    return {name: (_digest(call, name, value), _clip(repr(value))) for name, value in arguments}
+
+
+_signature = cache(inspect.signature)
 
 
 def _digest(call: Call, name: str, value: object) -> str:

@@ -55,6 +55,9 @@ def load_model(
         trust_remote_code: run the Python code that some hub models carry.
         revision: branch, tag or commit of a hub id.
 
+    A hub id that is in the local cache still asks the hub whether it is current; set HF_HUB_OFFLINE=1 where there is no
+    network, or each file waits 23 seconds for it.
+
     Raises:
         ModelNotFoundError: no such path or id, or the network is out of reach.
         ModelLoadError: it is there and cannot be loaded.
@@ -90,9 +93,12 @@ def _looks_like_path(source: str) -> bool:
 
 def _load_pretrained(source: str, dtype: torch.dtype, *, trust_remote_code: bool, revision: str | None) -> LoadedModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.hub import cached_file
 
     options = {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
+        # An unreachable hub is asked six times over 23 seconds for each file; this file alone settles it.
+        cached_file(source, "config.json", revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
     except OSError as error:

@@ -41,8 +41,9 @@ class Trainer:
         autocast: compute in bfloat16 where the device has instructions for it; elsewhere (a CPU without AVX512-BF16
             or AMX, where it was measured 8 times slower) and with False, compute in the type of the base weights.
         device: where to train; None is where the base is. Another device gets a copy of the base.
-        micro_batch_tokens: tokens in one forward pass, which bounds memory. About 1.5 MB a token for a model of
-            135M parameters, plus 12 bytes for each scored token and vocabulary entry.
+        micro_batch_tokens: tokens in one forward pass, which bounds memory: about 1.5 MB a token for a model of
+            135M parameters, plus 12 bytes for each scored token and vocabulary entry. A prompt that several examples
+            share is computed once within a micro-batch, so long shared prompts want more.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Telemetry: what a run tells, the ports that keep it, and stores of our own. No orchestration."""
+"""What runs tell: the events, the ports that keep them, and stores of our own."""

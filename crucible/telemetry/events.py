@@ -72,6 +72,17 @@ class DatasetLoaded:
 
 
 @attrs.frozen(kw_only=True)
+class DatasetBuilt:
+    """Rows became training data: how many tokens are read and trained on in one epoch, and how many steps all take."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.dataset.built"
+    num_examples: int
+    num_tokens: int
+    num_trained_tokens: int
+    total_steps: int
+
+
+@attrs.frozen(kw_only=True)
 class TrainingStep:
     """An optimizer step: mean loss in nats per trained token, gradient norm before clipping."""
 
@@ -155,6 +166,7 @@ Event: TypeAlias = (
     | StageStopped
     | StageFailed
     | DatasetLoaded
+    | DatasetBuilt
     | TrainingStep
     | EpochCompleted
     | CheckpointSaved

@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import attrs
 
@@ -27,9 +27,10 @@ def _float(value: float) -> float:
     return float(value)
 
 
-def _aware(instance: object, attribute: "attrs.Attribute[datetime]", value: datetime) -> None:
+def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError(f"{attribute.name} needs a time zone: datetime.now(UTC)")
+        raise ValueError("a timestamp needs a time zone: datetime.now(UTC)")
+    return value.astimezone(UTC)
 
 
 def _plain(value: Mapping[str, Json]) -> dict[str, Json]:
@@ -40,23 +41,23 @@ def _plain(value: Mapping[str, Json]) -> dict[str, Json]:
 class MetricPoint:
     """One value of one metric. `(run_id, sequence)` is its key: recorded again, it is not doubled.
 
-    Points are equal when their values have the same bits: NaN equals itself, -0.0 is not 0.0.
+    Points are equal when their values have the same bits: NaN equals itself, -0.0 is not 0.0. Timestamps become UTC.
     """
 
     name: str = attrs.field(validator=attrs.validators.min_len(1))
     value: float = attrs.field(converter=_float, eq=_bits)
     step: int | None = None
-    timestamp: datetime = attrs.field(validator=_aware)
+    timestamp: datetime = attrs.field(converter=_utc)
     metadata: Mapping[str, Json] = attrs.field(factory=dict, converter=_plain, eq=exact)
     sequence: int = attrs.field(validator=attrs.validators.ge(0))
 
 
 @attrs.frozen(kw_only=True)
 class EventRecord:
-    """Something that happened, as it is stored. `(run_id, sequence)` is its key."""
+    """Something that happened, as it is stored. `(run_id, sequence)` is its key; the timestamp becomes UTC."""
 
     name: str = attrs.field(validator=attrs.validators.min_len(1))
-    timestamp: datetime = attrs.field(validator=_aware)
+    timestamp: datetime = attrs.field(converter=_utc)
     attributes: Mapping[str, Json] = attrs.field(factory=dict, converter=_plain, eq=exact)
     sequence: int = attrs.field(validator=attrs.validators.ge(0))
 

@@ -27,6 +27,9 @@ def obey(make: Callable[[], Handlers[R]], laws: Laws[R]) -> None:
             result = make().run(law)
         except ContractViolationError as violation:
             raise ContractViolationError(f"{sentence}: {violation}") from None
+        except Exception as defect:
+            defect.add_note(f"while checking that {sentence}")
+            raise
         if isinstance(result, Failure):
             raise ContractViolationError(f"{sentence}: {_shown(result.failure())}")
 

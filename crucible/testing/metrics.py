@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
-from crucible.effects import Do, Handlers, do, perform
+from crucible.effects import Do, Handlers, Json, do, perform
 from crucible.telemetry.errors import InvalidRecord, StoreError, UnknownRun
 from crucible.telemetry.ports import MetricsStore
 from crucible.telemetry.types import MetricPoint
@@ -107,7 +107,11 @@ def _fidelity(run_id: str) -> Law:
 
 @do
 def _payloads(run_id: str) -> Law:
-    metadata = {"split": "tést \u2028 \n", "nested": {"$float": "no", "list": [1, 1.0, True, None, math.nan]}, "": ""}
+    metadata: dict[str, Json] = {
+        "split": "tést \u2028 \n",
+        "nested": {"$float": "no", "list": [1, 1.0, True, None, math.nan]},
+        "": "",
+    }
     odd = MetricPoint(name='a "b"\n{c}', value=1, step=-1, timestamp=START, metadata=metadata, sequence=2**40)
     yield from perform(MetricsStore.record, run_id, [odd])
     require_equal((yield from perform(MetricsStore.read, run_id)), (odd,), "what is read")

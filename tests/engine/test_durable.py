@@ -135,12 +135,12 @@ for number in range(10**6):
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_whole_directory(tmp_path: Path) -> None:
     target = tmp_path / "target"
-    for attempt in range(12):
+    for attempt in range(8):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE)
         assert writer.stdout is not None
         with writer.stdout:
             writer.stdout.readline()
-            time.sleep(0.003 * attempt)
+            time.sleep(0.004 * attempt)
             writer.send_signal(signal.SIGKILL)
             writer.wait()
         files = content(target)

@@ -1,11 +1,15 @@
 """Loading: what is there loads frozen, what is not is told with the fix."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from crucible.engine import LoadedModel, ModelLoadError, ModelNotFoundError, Sampler, Trainer, load_model
+from tests.engine.hub import serving
 from tests.engine.tiny import EOS, LORA, VOCAB, example, tiny_model
 
 
@@ -62,6 +66,40 @@ def test_an_id_when_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelNotFoundError, match=r"no model 'crucible-tests/none' at revision 'main': tried .* Check"):
         load_model("crucible-tests/none", revision="main")
+
+
+LOADER = """
+import sys
+from crucible.engine import ModelNotFoundError, load_model
+for source in sys.argv[1:]:
+    try:
+        print(load_model(source).fingerprint)
+    except ModelNotFoundError as error:
+        print("not found:", str(error).replace(chr(10), " "))
+"""
+
+
+def load_elsewhere(endpoint: str, cache: Path, *sources: str) -> list[str]:
+    """Load in another process, since the hub's client reads its address when it is imported."""
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
+    command = [sys.executable, "-c", LOADER, *sources]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_a_hub_id_loads_and_then_loads_offline(
+    tiny: LoadedModel, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving("crucible-tests/tiny", directory) as endpoint:
+        found, missing = load_elsewhere(endpoint, tmp_path, "crucible-tests/tiny", "crucible-tests/none")
+    assert found == tiny.fingerprint
+    assert "no model 'crucible-tests/none'" in missing
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found, missing = load_elsewhere(endpoint, tmp_path, "crucible-tests/tiny", "crucible-tests/other")
+    assert found == tiny.fingerprint
+    assert "no model 'crucible-tests/other'" in missing
+    assert "path of a local copy when offline" in missing
 
 
 @pytest.mark.slow

@@ -435,9 +435,9 @@ class TestModels:
         trainer.optim_step(Adam(learning_rate=1e-2))
         sampler = Sampler(loaded, trainer.snapshot())
         prompts = [one.tokens for one in BATCH]
-        for prompt, (one,) in zip(prompts, sampler.sample(prompts, Sampling(max_tokens=9, seed=1)), strict=True):
-            again = sampler.logprobs([[*prompt, *one.tokens]])[0][len(prompt) :]
-            assert again == pytest.approx(one.logprobs, abs=2e-3)
+        for prompt, (sample,) in zip(prompts, sampler.sample(prompts, Sampling(max_tokens=9, seed=1)), strict=True):
+            again = sampler.logprobs([[*prompt, *sample.tokens]])[0][len(prompt) :]
+            assert again == pytest.approx(sample.logprobs, abs=2e-3)
 
 
 def other_model(family: str, options: dict[str, Any]) -> LoadedModel:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, Failure, Result, Success, attempt, bracket, do, from_result, perform, pure, tell
+from crucible.effects import Do, Eff, Failure, Result, attempt, bracket, do, from_result, perform, tell
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator

@@ -10,7 +10,7 @@ from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.checkpoints import close_quietly, is_due
 from crucible.kitchen.states import Batched, Optimization, TrainingState
-from crucible.telemetry.events import DatasetLoaded
+from crucible.telemetry.events import DatasetBuilt, DatasetLoaded
 from crucible.train.algorithms.batching import epoch_batches, steps_per_epoch
 from crucible.train.algorithms.schedules import Schedule, ScheduleKind
 from crucible.train.errors import InvalidRequest, TrainError
@@ -44,6 +44,7 @@ class SupervisedConfig:
     """Everything that a supervised run is made of. Steps count optimizer steps; `save_every` 0 means only at the end.
 
     `learning_rate` is the peak of the schedule. `resume_from` is the path of a checkpoint of the same configuration.
+    `register_as` is the name under which the registry gets the trained weights; None leaves them unregistered.
     """
 
     session: SessionConfig
@@ -63,6 +64,7 @@ class SupervisedConfig:
     eval_every: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     evaluation: EvaluationConfig | None = None
     resume_from: str | None = None
+    register_as: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +149,14 @@ def build_supervised_dataset(context: Context[Tokenized]) -> Do[TrainError, Neve
     schedule = Schedule(
         kind=config.schedule, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=total_steps
     )
+    yield from tell(
+        DatasetBuilt(
+            num_examples=len(data),
+            num_tokens=sum(len(datum.model_input) for datum in data),
+            num_trained_tokens=sum(datum.num_loss_tokens for datum in data),
+            total_steps=total_steps,
+        )
+    )
     return context.to(
         SupervisedState(
             config=config,
@@ -200,6 +210,27 @@ def should_evaluate(state: SupervisedState) -> bool:
 def is_measured(state: SupervisedState) -> bool:
     """Tell whether the run measures itself on held-out rows."""
     return state.config.evaluation is not None
+
+
+def is_registered(state: SupervisedState) -> bool:
+    """Tell whether the trained weights are to be registered."""
+    return state.config.register_as is not None
+
+
+def problems_of(config: SupervisedConfig) -> Sequence[str]:
+    """Name what makes a configuration impossible, each with the field and the fix; nothing when it can be run.
+
+    >>> problems_of(SupervisedConfig(session=SessionConfig(model="m"), dataset=DatasetConfig(name="d"), eval_every=5))
+    ('eval_every is 5 but there is no evaluation: give one, or set eval_every to 0',)
+    """
+    problems = []
+    if config.eval_every and config.evaluation is None:
+        problems.append(
+            f"eval_every is {config.eval_every} but there is no evaluation: give one, or set eval_every to 0"
+        )
+    if config.evaluation is not None and config.evaluation.dataset == config.dataset:
+        problems.append("evaluation.dataset is the training dataset and split: hold out another split")
+    return tuple(problems)
 
 
 def _not_empty(rows: Sequence[Row], dataset: Dataset) -> Result[None, TrainError]:

@@ -3,6 +3,7 @@
 from crucible.kitchen.flow import conditional, loop
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.evaluation import evaluate
+from crucible.kitchen.stages.registration import register_model
 from crucible.kitchen.stages.supervised import (
     batches,
     build_supervised_dataset,
@@ -11,6 +12,7 @@ from crucible.kitchen.stages.supervised import (
     init_session,
     init_tokenizer,
     is_measured,
+    is_registered,
     load_dataset,
     set_epoch,
     should_checkpoint,
@@ -45,5 +47,6 @@ supervised = (
     )
     >> save_final_weights
     >> when_measured
+    >> conditional(is_registered, register_model)
     >> cleanup
 ).named("supervised")

@@ -1,0 +1,1 @@
+"""Recipes and their configuration: no handlers, no ports, no domain logic."""

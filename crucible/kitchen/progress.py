@@ -1,0 +1,69 @@
+"""`RunProgress`: a run on the terminal, as it goes on; needs the extra `demo` (rich)."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from crucible.telemetry.events import (
+    DatasetBuilt,
+    DatasetLoaded,
+    EvaluationCompleted,
+    SampleShown,
+    StageStarted,
+    TrainingStep,
+)
+
+
+class RunProgress:
+    """Shows a progress bar over the optimizer steps, the loss, evaluations and samples.
+
+    Give its `show` to `run(..., on_event=progress.show)`. On something that is no terminal it prints the lines alone.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._steps = self._progress.add_task("starting", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: object) -> None:
+        """Show an event, if it is one that a person waits for."""
+        match event:
+            case StageStarted(stage="evaluate" | "init_session" as stage):
+                self._progress.update(self._steps, description=_DOING[stage])
+            case DatasetLoaded():
+                self._say(f"{event.num_rows} rows of {event.dataset}, split {event.split}")
+            case DatasetBuilt():
+                self._progress.update(self._steps, total=event.total_steps, completed=0)
+                self._say(f"{event.num_tokens} tokens, {event.num_trained_tokens} trained, {event.total_steps} steps")
+            case TrainingStep():
+                self._progress.update(self._steps, completed=event.step, description=f"training, loss {event.loss:.3f}")
+            case EvaluationCompleted():
+                scores = ", ".join(f"{name} {value:.1%}" for name, value in event.metrics.items())
+                self._say(f"step {event.step}: {scores} on {event.num_examples} held-out examples")
+            case SampleShown():
+                self._say(f"  asked     {event.prompt!r}\n  answered  {event.answer!r}\n  expected  {event.expected!r}")
+            case _:
+                pass
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+
+_DOING = {"evaluate": "measuring", "init_session": "loading the model"}
