@@ -62,8 +62,9 @@ def recipe(default: SupervisedConfig) -> Recipe[SupervisedConfig, SupervisedStat
     )
 
 
-def handlers(root: Path) -> Handlers[Ports | MetricsStore | EventStore]:
+def handlers(root: Path | str) -> Handlers[Ports | MetricsStore | EventStore]:
     """Wire this machine: torch, the task and its verifier, telemetry in JSON lines, everything below `root`."""
+    root = Path(root)
     return (
         torch_handlers.local(root, num_threads=1)
         | reasoning_gym.datasets()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,12 +65,34 @@ def load_model(
         ModelLoadError: it is there and cannot be loaded.
     """
     path = Path(source).expanduser()
+    with _quiet():
+        return _load(source, path, DTYPES[dtype], trust_remote_code, revision)
+
+
+def _load(
+    source: str | Path, path: Path, dtype: torch.dtype, trust_remote_code: bool, revision: str | None
+) -> LoadedModel:
     if path.suffix == ".gguf":
-        return _load_gguf(path, DTYPES[dtype])
+        return _load_gguf(path, dtype)
     if _looks_like_path(str(source)) and not path.is_dir():
         raise ModelNotFoundError(f"no directory at {path} (from {str(source)!r}): check the path")
     found = str(path) if path.is_dir() else str(source)
     return _load_pretrained(found, DTYPES[dtype], trust_remote_code=trust_remote_code, revision=revision)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing progress bars over the caller's terminal."""
+    from transformers.utils import logging
+
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def wrap_model(model: nn.Module, tokenizer: Any, *, name: str) -> LoadedModel:

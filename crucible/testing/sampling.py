@@ -54,7 +54,6 @@ def check_training_with_sampling(
     laws = {
         "trainer and sampler agree on every log-probability": _agreement(model, tolerance),
         "saved weights are a fixed version, better at what was trained": _versions(model, learning_rate, tolerance),
-        "a checkpoint is not something to sample from": _wrong_kind(model),
     }
     obey(make, laws)
 
@@ -217,14 +216,6 @@ def _versions(model: str, rate: float, tolerance: float) -> Do[TrainError, Train
     yield from trained(session, examples(tokenizer), rate, 1)
     same = yield from _likelihood(config, tokenizer)
     require_close(same, better, "the log-likelihood under saved weights after more training", tolerance=tolerance)
-
-
-@do
-def _wrong_kind(model: str) -> Do[TrainError, TrainingClient | SamplingClient, None]:
-    session = yield from perform(TrainingClient.start_session, SessionConfig(model=model))
-    saved = yield from perform(TrainingClient.save_checkpoint, session, "contract")
-    opening = perform(SamplingClient.start_session, SamplingConfig(model=model, weights_path=saved.path))
-    yield from refused("sampling from a checkpoint", opening)
 
 
 @do

@@ -182,13 +182,13 @@ def test_a_dataset_store_with_a_wrong_size_is_found_out() -> None:
 
 
 class DoublingMetrics(InMemoryMetricsStore):
-    async def record(self, run_id: str, points: Sequence[MetricPoint]) -> Result[int, object]:  # type: ignore[override]
+    async def record(self, run_id: str, points: Sequence[MetricPoint]) -> Result[int, object]:  # type: ignore[override]  # wrong on purpose
         shifted = [attrs.evolve(point, sequence=point.sequence + 10**6) for point in points]
         return await super().record(run_id, [*points, *shifted])
 
 
 class RoundingMetrics(InMemoryMetricsStore):
-    async def record(self, run_id: str, points: Sequence[MetricPoint]) -> Result[int, object]:  # type: ignore[override]
+    async def record(self, run_id: str, points: Sequence[MetricPoint]) -> Result[int, object]:  # type: ignore[override]  # wrong on purpose
         return await super().record(run_id, [attrs.evolve(p, value=p.value + 0.0) for p in points])
 
 
