@@ -66,18 +66,12 @@ def load_model(
     """
     path = Path(source).expanduser()
     with _quiet():
-        return _load(source, path, DTYPES[dtype], trust_remote_code, revision)
-
-
-def _load(
-    source: str | Path, path: Path, dtype: torch.dtype, trust_remote_code: bool, revision: str | None
-) -> LoadedModel:
-    if path.suffix == ".gguf":
-        return _load_gguf(path, dtype)
-    if _looks_like_path(str(source)) and not path.is_dir():
-        raise ModelNotFoundError(f"no directory at {path} (from {str(source)!r}): check the path")
-    found = str(path) if path.is_dir() else str(source)
-    return _load_pretrained(found, DTYPES[dtype], trust_remote_code=trust_remote_code, revision=revision)
+        if path.suffix == ".gguf":
+            return _load_gguf(path, DTYPES[dtype])
+        if _looks_like_path(str(source)) and not path.is_dir():
+            raise ModelNotFoundError(f"no directory at {path} (from {str(source)!r}): check the path")
+        found = str(path) if path.is_dir() else str(source)
+        return _load_pretrained(found, DTYPES[dtype], trust_remote_code, revision)
 
 
 @contextmanager

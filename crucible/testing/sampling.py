@@ -75,6 +75,7 @@ class _Suite:
             "weights that are not there are not found": self.missing_weights(),
             "bad requests are refused and do no harm": self.bad_requests(),
             "a closed session is closed, others are not": self.closing(),
+            "no prompts have no samples": self.nothing(),
         }
 
     @do
@@ -103,9 +104,12 @@ class _Suite:
             require(known, f"a token of {sample.tokens} is out of range")
             cut = sample.stop_reason == "length"
             require(not cut or len(sample.tokens) == self.size, "a sample ended for its length before max_tokens")
-        require_equal(
-            (yield from perform(SamplingClient.sample, session, (), self.params())), (), "no prompts' samples"
-        )
+
+    @do
+    def nothing(self) -> Law:
+        session, _ = yield from self.opened()
+        require_equal((yield from perform(SamplingClient.sample, session, (), self.params())), (), "the samples")
+        require_equal((yield from perform(SamplingClient.compute_logprobs, session, ())), (), "the log-probabilities")
 
     @do
     def seeds(self) -> Law:
