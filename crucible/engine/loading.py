@@ -71,7 +71,7 @@ def load_model(
         if _looks_like_path(str(source)) and not path.is_dir():
             raise ModelNotFoundError(f"no directory at {path} (from {str(source)!r}): check the path")
         found = str(path) if path.is_dir() else str(source)
-        return _load_pretrained(found, DTYPES[dtype], trust_remote_code, revision)
+        return _load_pretrained(found, DTYPES[dtype], trust_remote_code=trust_remote_code, revision=revision)
 
 
 @contextmanager
