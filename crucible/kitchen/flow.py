@@ -7,7 +7,7 @@ import attrs
 
 from crucible.effects import Do, Eff, do, fold_stream, gather, scoped
 from crucible.kitchen.context import Context, Iteration
-from crucible.kitchen.outline import Kind, Outline
+from crucible.kitchen.outline import Kind, Outline, name_of, ports_of
 from crucible.kitchen.stage import Stage, Undo, as_stage
 
 A = TypeVar("A")
@@ -64,7 +64,7 @@ def stream_loop(
 
         return scoped(name, fold_stream(make, step, context, buffer=buffer))
 
-    return Stage(_around("stream loop", name, part), execute)
+    return Stage(attrs.evolve(_around("stream loop", name, part), ports=ports_of(produce)), execute)
 
 
 def conditional(
@@ -81,7 +81,7 @@ def conditional(
         chosen = part if predicate(context.state) else other
         return context if chosen is None else (yield from chosen.execute(context, undo))
 
-    outline = _around("conditional", f"if {predicate.__name__}", part)
+    outline = _around("conditional", f"if {name_of(predicate)}", part)
     if other is not None:
         then = Outline(kind="branch", name="then", parts=outline.parts)
         outline = attrs.evolve(outline, parts=(then, _around("branch", "else", other)))

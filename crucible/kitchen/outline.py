@@ -1,7 +1,8 @@
 """The shape of a workflow as data, and the two ways to look at it: as text and as a Mermaid diagram."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -58,14 +59,36 @@ class Outline:
         return "\n".join(lines)
 
 
-def ports_of(function: object) -> frozenset[type[Port]]:
+def name_of(function: Callable[..., object]) -> str:
+    """Name a function, what a `partial` was made of, or the class of another callable.
+
+    >>> name_of(sorted), name_of(partial(sorted, reverse=True))
+    ('sorted', 'sorted')
+    """
+    plain = _plain(function)
+    return getattr(plain, "__name__", type(plain).__name__)
+
+
+def doc_of(function: Callable[..., object]) -> str | None:
+    """Give the docstring of a function, or of what a `partial` was made of."""
+    return _plain(function).__doc__
+
+
+def _plain(function: Callable[..., object]) -> Callable[..., object]:
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def ports_of(function: Callable[..., object]) -> frozenset[type[Port]]:
     """Read the ports that a stage function needs from its return annotation, `Do[error, ports, value]` or `Eff[...]`.
 
     An annotation that cannot be evaluated, or names a type variable, adds nothing.
     """
+    plain = _plain(function)
     try:
-        returned = get_type_hints(function).get("return")
-    except (NameError, TypeError):
+        returned = get_type_hints(plain if hasattr(plain, "__name__") else type(plain).__call__).get("return")
+    except (NameError, TypeError, AttributeError, SyntaxError):
         return frozenset()
     yielded = returned if get_origin(returned) is Eff else next(iter(get_args(returned)), None)
     needed = get_args(yielded)[2:3]
@@ -95,14 +118,13 @@ def _draw(outline: Outline, lines: list[str], names: _Names, *, indent: int) -> 
     pad = "  " * indent
     if outline.kind == "stage" or not outline.parts:
         name = names.fresh()
-        ports = "".join(f"<br/><i>{port}</i>" for port in sorted(port.__name__ for port in outline.ports))
-        lines.append(f'{pad}{name}["{outline.name}{ports}"]')
+        lines.append(f'{pad}{name}["{_label(outline, outline.name)}"]')
         return name, name
     if outline.kind == "sequence":
         return _chain(outline, lines, names, indent=indent)
     box = names.fresh()
     title = outline.name if outline.kind in ("workflow", "branch", "conditional") else f"{outline.kind}: {outline.name}"
-    lines.append(f'{pad}subgraph {box}["{title}"]')
+    lines.append(f'{pad}subgraph {box}["{_label(outline, title)}"]')
     if outline.kind == "parallel" or outline.parts[0].kind == "branch":
         for part in outline.parts:
             _draw(part, lines, names, indent=indent + 1)
@@ -112,6 +134,15 @@ def _draw(outline: Outline, lines: list[str], names: _Names, *, indent: int) -> 
             lines.append(f"{pad}  {last} -.-> {first}")
     lines.append(f"{pad}end")
     return box, box
+
+
+def _label(outline: Outline, title: str) -> str:
+    """Write what stands in a box: a title, in which nothing is markup, and the ports below it."""
+    ports = "".join(f"<br/><i>{port}</i>" for port in sorted(port.__name__ for port in outline.ports))
+    return title.translate(_ESCAPED) + ports
+
+
+_ESCAPED = str.maketrans({mark: f"#{ord(mark)};" for mark in '#&"<>'})
 
 
 def _chain(outline: Outline, lines: list[str], names: _Names, *, indent: int) -> tuple[str, str]:

@@ -63,7 +63,7 @@ class RunProgress:
                 pass
 
     def _say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 _DOING = {"evaluate": "measuring", "init_session": "loading the model"}

@@ -28,6 +28,7 @@ from crucible.kitchen.context import Context
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.recipe import InvalidConfig, Recipe
 from crucible.kitchen.writer import StoreWriter
+from crucible.telemetry.errors import UnknownRun
 from crucible.telemetry.events import ArtifactSaved
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import MetricPoint
@@ -62,6 +63,7 @@ class RunFailed(Generic[E_co]):
     run_id: str
     path: str
     error: E_co
+    telemetry_problems: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.run_id} failed in {self.path}: {self.error}"
@@ -135,36 +137,59 @@ def _execute(
     started = clock()
     about = {"recipe": recipe.name, "started_at": started.isoformat()}
     opened = yield from attempt(perform(EventStore.open_run, run_id, metadata=about))
-    first_sequence = yield from _last_sequence(run_id)
+    numbering = yield from _numbering(run_id, started)
     writers: list[StoreWriter] = []
 
     def make_writer(interpret: Interpret[MetricsStore | EventStore]) -> StoreWriter:
-        writers.append(StoreWriter(run_id, interpret, clock=clock, first_sequence=first_sequence, listener=on_event))
-        return writers[0]
+        writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=numbering.last, listener=on_event)
+        writer.problems += numbering.problems
+        if isinstance(opened, Failure):
+            writer.open_later(about, because=opened.failure())
+        writers.append(writer)
+        return writer
 
     work = located(telling_to(make_writer, recipe.workflow(Context.start(config, run_id=run_id))))
     context = yield from work.alt(
-        lambda failed: RunFailed[E | InvalidConfig](run_id=run_id, path=show_path(failed.path), error=failed.error)
+        lambda failed: RunFailed[E | InvalidConfig](
+            run_id=run_id,
+            path=show_path(failed.path),
+            error=failed.error,
+            telemetry_problems=tuple(writers[0].problems),
+        )
     )
     [writer] = writers
-    refused = [str(opened.failure())] if isinstance(opened, Failure) else []
     return RunResult(
         run_id=run_id,
         context=context,
         metrics=tuple(writer.points),
         artifacts=tuple(event for event in writer.told if isinstance(event, ArtifactSaved)),
         duration_seconds=(clock() - started).total_seconds(),
-        telemetry_problems=(*refused, *writer.problems),
+        telemetry_problems=tuple(writer.problems),
     )
 
 
+@attrs.frozen(kw_only=True)
+class _Numbering:
+    """The last sequence number that a run used, and what kept us from reading it."""
+
+    last: int
+    problems: tuple[str, ...]
+
+
 @do
-def _last_sequence(run_id: str) -> Do[Never, MetricsStore | EventStore, int]:
-    """Find where the numbering of a run goes on: a resumed run adds to its series."""
+def _numbering(run_id: str, now: datetime) -> Do[Never, MetricsStore | EventStore, _Numbering]:
+    """Find where the numbering of a run goes on: a resumed run adds to its series.
+
+    What a store cannot tell now may be there all the same, and a number used twice loses its second record: then the
+    numbering goes on at the microseconds since 1970, which no run reaches by counting.
+    """
     points = yield from attempt(perform(MetricsStore.read, run_id))
     events = yield from attempt(perform(EventStore.query, run_id))
+    failures = [result.failure() for result in (points, events) if isinstance(result, Failure)]
+    unreadable = tuple(str(error) for error in failures if not isinstance(error, UnknownRun))
     numbers = [point.sequence for point in points.value_or(())] + [event.sequence for event in events.value_or(())]
-    return max(numbers, default=0)
+    last = max(numbers, default=0)
+    return _Numbering(last=max(last, int(now.timestamp() * 1e6)) if unreadable else last, problems=unreadable)
 
 
 def dry_run(
@@ -176,12 +201,12 @@ def dry_run(
     if problems:
         return Failure(InvalidConfig(problems=tuple(problems)))
     outline = recipe.workflow.outline
-    needed = sorted(port.__name__ for port in outline.all_ports())
-    handled = {port.__name__ for port in handlers.ports}
-    missing = tuple(port for port in needed if port not in handled and Port.__name__ not in handled)
+    needed = sorted(outline.all_ports(), key=lambda port: port.__name__)
+    missing = tuple(port.__name__ for port in needed if not handlers.ports & {port, Port})
     if missing:
         return Failure(MissingHandlers(ports=missing))
-    return Success(Plan(recipe=recipe.name, config=chosen, outline=outline, ports=tuple(needed)))
+    ports = tuple(port.__name__ for port in needed)
+    return Success(Plan(recipe=recipe.name, config=chosen, outline=outline, ports=ports))
 
 
 def new_run_id() -> str:

@@ -8,8 +8,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, Never, TypeAlias, TypeVar, overload
 
-from crucible.effects import Do, Eff, Result, do, flush, from_result, pure, scoped, tell
-from crucible.kitchen.outline import Outline, ports_of
+from anyio import get_cancelled_exc_class
+
+from crucible.effects import (
+    Do,
+    Eff,
+    Failure,
+    Result,
+    attempt,
+    do,
+    flush,
+    from_result,
+    pure,
+    scoped,
+    tell,
+    uncancellable,
+)
+from crucible.kitchen.outline import Outline, doc_of, name_of, ports_of
 from crucible.telemetry.events import (
     StageFailed,
     StageStarted,
@@ -125,7 +140,8 @@ def stage(
     """
 
     def decorate(body: Callable[[A], Do[E, R, B]]) -> Stage[A, B, E | E2, R | R2]:
-        return _leaf(body.__name__, body.__doc__, do(body), ports_of(body), validate, rollback)
+        ports = ports_of(body) | (ports_of(rollback) if rollback is not None else frozenset())
+        return _leaf(body.__name__, body.__doc__, do(body), ports, validate, rollback)
 
     return decorate if function is None else decorate(function)
 
@@ -136,7 +152,7 @@ def pure_stage(function: Callable[[A], B], /) -> Stage[A, B, Never, Never]:
     def body(context: A) -> Eff[B, Never, Never]:
         return pure(function(context))
 
-    return _leaf(function.__name__, function.__doc__, body, frozenset(), None, None)
+    return _leaf(name_of(function), doc_of(function), body, frozenset(), None, None)
 
 
 def generic_stage(function: Callable[[A], Do[E, R, B]], /) -> Callable[[A], Eff[B, E, R]]:
@@ -151,8 +167,7 @@ def as_stage(function: Callable[[A], Eff[B, E, R]]) -> Stage[A, B, E, R]:
     """Give `function` itself when it is a stage, and the stage of that name when it is a plain function."""
     if isinstance(function, Stage):
         return function
-    name = getattr(function, "__name__", type(function).__name__)
-    return _leaf(name, function.__doc__, function, ports_of(function), None, None)
+    return _leaf(name_of(function), doc_of(function), function, ports_of(function), None, None)
 
 
 def _leaf(
@@ -213,11 +228,21 @@ def _with_rollback(part: Stage[A, B, E, R], context: A) -> Do[E, R, B]:
         raise
     except BaseException as error:
         while undo:
-            try:
-                yield from scoped("rollback", undo.pop()())  # type: ignore[misc]  # its ports are among the stage's R
-            except Exception as defect:
-                error.add_note(f"a rollback raised {defect!r}")
+            yield from uncancellable(scoped("rollback", _undone(undo.pop(), error)))
         raise
+
+
+@do
+def _undone(undo: Undo, error: BaseException) -> Do[Never, Never, None]:
+    """Roll one stage back. A rollback that goes wrong is told, and noted on what it was to undo: others come after it."""
+    try:
+        result = yield from attempt(undo())  # type: ignore[misc]  # its ports are among the stage's R
+        problem = str(result.failure()) if isinstance(result, Failure) else None
+    except Exception as defect:
+        problem = repr(defect)
+    if problem is not None:
+        error.add_note(f"a rollback went wrong: {problem}")
+        yield from tell(StageFailed(stage="rollback", error=problem))
 
 
 @do
@@ -247,8 +272,11 @@ def _told_as_workflow(part: Stage[A, B, E, R], name: str, context: A, undo: list
 
 
 def describe(error: BaseException) -> str:
-    """Write an error for an event: its own words, or its class where it has none."""
-    return str(error) or type(error).__name__
+    """Write an error for an event: its own words, or its class where it has none.
+
+    A cancellation's own words name an address in memory; an event says the same in every run of the same thing.
+    """
+    return "cancelled" if isinstance(error, get_cancelled_exc_class()) else str(error) or type(error).__name__
 
 
 def _sequence_parts(outline: Outline) -> tuple[Outline, ...]:

@@ -1,11 +1,11 @@
 """`StoreWriter`: brings what a run tells to the MetricsStore and the EventStore."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import anyio
 
-from crucible.effects import Failure, Interpret, Path, Result, perform, show_path
+from crucible.effects import Eff, Failure, Interpret, Json, Path, perform, show_path
 from crucible.telemetry.errors import StoreError
 from crucible.telemetry.events import attributes_of, measurements_of, metrics_of, name_of
 from crucible.telemetry.ports import EventStore, MetricsStore
@@ -15,8 +15,9 @@ from crucible.telemetry.types import EventRecord, MetricPoint
 class StoreWriter:
     """Collects what is told and flushes it through the telemetry ports.
 
-    A store that fails never stops the run: what it did not take stays here and is offered again at the next flush;
-    `problems` says what went wrong. Everything told is kept in `told` for the run's result.
+    A store that fails, or raises, never stops the run, and neither does a listener: what a store did not take stays here
+    and is offered again at the next flush; `problems` says what went wrong. Everything told is kept in `told` for the
+    run's result.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class StoreWriter:
         self._points: list[MetricPoint] = []
         self._events: list[EventRecord] = []
         self._flushing = anyio.Lock()
+        self._unopened: Mapping[str, Json] | None = None
         self.told: list[object] = []
         self.points: list[MetricPoint] = []
         self.problems: list[str] = []
@@ -44,6 +46,11 @@ class StoreWriter:
     def num_waiting(self) -> int:
         """How many records no store has taken yet."""
         return len(self._points) + len(self._events)
+
+    def open_later(self, metadata: Mapping[str, Json], *, because: StoreError) -> None:
+        """Open the run in the EventStore before the next events are offered: it could not be opened at the start."""
+        self._unopened = metadata
+        self._add_problem(str(because))
 
     def append(self, path: Path, event: object) -> None:
         """Take an event: no I/O, except for a listener such as a progress bar."""
@@ -65,27 +72,39 @@ class StoreWriter:
         self._points += points
         self.points += points
         if self._listener is not None:
-            self._listener(event)
+            try:
+                self._listener(event)
+            except Exception as error:  # noqa: BLE001  # a broken progress bar is no reason to lose a night of training
+                self._add_problem(f"the listener raised {error!r}")
 
     async def flush(self) -> None:
         """Offer the stores what they have not taken yet."""
         async with self._flushing:
             points, events = tuple(self._points), tuple(self._events)
-            if points:
-                recorded = perform(MetricsStore.record, self._run_id, points)
-                del self._points[: self._taken(await self._interpret(recorded), len(points))]
-            if events:
-                inserted = perform(EventStore.insert, self._run_id, events)
-                del self._events[: self._taken(await self._interpret(inserted), len(events))]
+            if points and await self._taken(perform(MetricsStore.record, self._run_id, points)):
+                del self._points[: len(points)]
+            if self._unopened is not None and await self._taken(
+                perform(EventStore.open_run, self._run_id, metadata=self._unopened)
+            ):
+                self._unopened = None
+            if events and self._unopened is None and await self._taken(perform(EventStore.insert, self._run_id, events)):
+                del self._events[: len(events)]
 
-    def _taken(self, result: Result[int, StoreError], count: int) -> int:
-        """Give how many of `count` records the store took: all or none."""
+    async def _taken(self, offer: Eff[object, StoreError, MetricsStore | EventStore]) -> bool:
+        """Tell whether a store took what it was offered: all of it or nothing."""
+        try:
+            result = await self._interpret(offer)
+        except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training
+            self._add_problem(f"{offer!r} raised {error!r}")
+            return False
         if isinstance(result, Failure):
-            problem = str(result.failure())
-            if problem not in self.problems:
-                self.problems.append(problem)
-            return 0
-        return count
+            self._add_problem(str(result.failure()))
+            return False
+        return True
+
+    def _add_problem(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def _sequence(self) -> int:
         self._next_sequence += 1

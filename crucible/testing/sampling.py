@@ -168,13 +168,13 @@ class _Suite:
     @do
     def bad_requests(self) -> Law:
         session, prompts = yield from self.opened()
-        long = ModelInput.from_tokens(prompts[0].tokens[:1] * (session.max_length + 1))
-        expected = SequenceTooLong(index=1, length=session.max_length + 1, limit=session.max_length)
-        for what, use in {
-            "sampling from a long prompt": perform(SamplingClient.sample, session, [prompts[0], long], self.params()),
-            "scoring a long input": perform(SamplingClient.compute_logprobs, session, [prompts[0], long]),
-        }.items():
-            require_equal((yield from refused(what, use, SequenceTooLong)), expected, "the error")
+        size = session.max_length
+        # A prompt must leave room for one token: the limit of sampling is one below the model's.
+        for what, limit, operation in (("sampling from", size - 1, _sample), ("scoring", size, _score)):
+            long = ModelInput.from_tokens(prompts[0].tokens[:1] * (limit + 1))
+            use = operation(session, [prompts[0], long])
+            error = yield from refused(f"{what} {limit + 1} tokens", use, SequenceTooLong)
+            require_equal(error, SequenceTooLong(index=1, length=limit + 1, limit=limit), "the error")
         none = perform(SamplingClient.sample, session, prompts, self.params(), num_samples=0)
         yield from refused("asking for no sample", none, InvalidRequest)
         yield from perform(SamplingClient.sample, session, prompts, self.params())
@@ -241,11 +241,19 @@ def _tokens(groups: Sequence[Sequence[Sample]]) -> tuple[tuple[tuple[TokenId, ..
     return tuple(tuple(sample.tokens for sample in group) for group in groups)
 
 
+def _sample(session: SamplingSession, prompts: Sequence[ModelInput]) -> Eff[object, TrainError, SamplingClient]:
+    return perform(SamplingClient.sample, session, prompts, SamplingParams(max_tokens=1))
+
+
+def _score(session: SamplingSession, inputs: Sequence[ModelInput]) -> Eff[object, TrainError, SamplingClient]:
+    return perform(SamplingClient.compute_logprobs, session, inputs)
+
+
 def _uses(
     session: SamplingSession, prompts: Sequence[ModelInput]
 ) -> dict[str, Eff[object, TrainError, SamplingClient]]:
     return {
         "the tokenizer": perform(SamplingClient.get_tokenizer, session),
-        "sample": perform(SamplingClient.sample, session, prompts, SamplingParams(max_tokens=1)),
-        "compute_logprobs": perform(SamplingClient.compute_logprobs, session, prompts),
+        "sample": _sample(session, prompts),
+        "compute_logprobs": _score(session, prompts),
     }

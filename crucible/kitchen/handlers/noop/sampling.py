@@ -59,7 +59,7 @@ class _Sampling(SamplingClient):
         self, session: SamplingSession, prompts: Sequence[ModelInput], params: SamplingParams, *, num_samples: int = 1
     ) -> Result[tuple[tuple[Sample, ...], ...], TrainError]:
         def sampled(policy: Policy) -> Result[tuple[tuple[Sample, ...], ...], TrainError]:
-            problem = self._problem(prompts, at_least=1)
+            problem = self._problem(prompts, at_least=1, at_most=self._max_length - 1)
             if problem is not None:
                 return Failure(problem)
             if num_samples < 1:
@@ -72,7 +72,7 @@ class _Sampling(SamplingClient):
         self, session: SamplingSession, inputs: Sequence[ModelInput]
     ) -> Result[tuple[tuple[float | None, ...], ...], TrainError]:
         def computed(policy: Policy) -> Result[tuple[tuple[float | None, ...], ...], TrainError]:
-            problem = self._problem(inputs, at_least=0)
+            problem = self._problem(inputs, at_least=0, at_most=self._max_length)
             if problem is not None:
                 return Failure(problem)
             return Success(tuple(_logprobs(policy, item.tokens) for item in inputs))
@@ -95,11 +95,11 @@ class _Sampling(SamplingClient):
         policy = self._sessions.get(session.id)
         return Failure(SessionClosed(session_id=session.id)) if policy is None else Success(policy)
 
-    def _problem(self, inputs: Sequence[ModelInput], *, at_least: int) -> TrainError | None:
+    def _problem(self, inputs: Sequence[ModelInput], *, at_least: int, at_most: int) -> TrainError | None:
         for index, item in enumerate(inputs):
             size = len(item)
-            if size > self._max_length:
-                return SequenceTooLong(index=index, length=size, limit=self._max_length)
+            if size > at_most:
+                return SequenceTooLong(index=index, length=size, limit=at_most)
             if size < at_least:
                 return InvalidRequest(message="a prompt is empty", fix="give it at least one token", index=index)
             if not all(0 <= token < VOCAB_SIZE for token in item.tokens):
