@@ -15,12 +15,13 @@ from typing import TypeAlias
 from crucible.cookbook.models import smollm2
 from crucible.effects import Failure, Handlers
 from crucible.kitchen import Recipe, RunResult, dry_run, new_run_id, run
+from crucible.kitchen.config import EvaluationConfig, problems_of
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers import noop, reasoning_gym
 from crucible.kitchen.handlers import torch as torch_handlers
 from crucible.kitchen.ports import Evaluator, ModelRegistry
 from crucible.kitchen.progress import RunProgress
-from crucible.kitchen.stages.supervised import EvaluationConfig, SupervisedConfig, SupervisedState, problems_of
+from crucible.kitchen.stages.supervised import SupervisedConfig, SupervisedState
 from crucible.kitchen.workflows import supervised
 from crucible.telemetry.plots import plot_losses
 from crucible.telemetry.ports import EventStore, MetricsStore

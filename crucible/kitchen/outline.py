@@ -3,6 +3,7 @@
 import types
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -147,6 +148,6 @@ _ESCAPED = str.maketrans({mark: f"#{ord(mark)};" for mark in '#&"<>'})
 
 def _chain(outline: Outline, lines: list[str], names: _Names, *, indent: int) -> tuple[str, str]:
     ends = [_draw(part, lines, names, indent=indent) for part in outline.parts]
-    for (_, before), (after, _) in zip(ends, ends[1:], strict=False):
+    for (_, before), (after, _) in pairwise(ends):
         lines.append(f"{'  ' * indent}{before} --> {after}")
     return ends[0][0], ends[-1][1]

@@ -24,6 +24,7 @@ from crucible.effects import (
     tell,
     uncancellable,
 )
+from crucible.kitchen.context import Context
 from crucible.kitchen.outline import Outline, doc_of, name_of, ports_of
 from crucible.telemetry.events import (
     StageFailed,
@@ -155,12 +156,33 @@ def pure_stage(function: Callable[[A], B], /) -> Stage[A, B, Never, Never]:
     return _leaf(name_of(function), doc_of(function), body, frozenset(), None, None)
 
 
-def generic_stage(function: Callable[[A], Do[E, R, B]], /) -> Callable[[A], Eff[B, E, R]]:
+@overload
+def generic_stage(function: Callable[[A], Do[E, R, B]], /) -> Callable[[A], Eff[B, E, R]]: ...
+@overload
+def generic_stage(
+    *, rollback: Callable[..., Eff[object, Never, R2]]
+) -> Callable[[Callable[[A], Do[E, R, B]]], Callable[[A], Eff[B, E, R | R2]]]: ...
+def generic_stage(
+    function: Callable[[A], Do[E, R, B]] | None = None,
+    /,
+    *,
+    rollback: Callable[..., Eff[object, Never, R2]] | None = None,
+) -> object:
     """Make a stage of a generator function that works on any context of a kind, as in `Context[S] -> Context[S]`.
 
-    It is a `Stage` like any other; its type stays that of a function, so that a checker fills in `S` at each `>>`.
+    It is a `Stage` like any other; its type stays that of a function, so that a checker fills in `S` at each `>>`. The
+    context that `rollback` is given is not checked, for the same reason.
     """
-    return stage(function)
+    return stage(function) if function is not None else stage(rollback=rollback) if rollback is not None else stage
+
+
+def starting_from(config: type[A]) -> Stage[Context[A], Context[A], Never, Never]:
+    """Begin a workflow whose first context holds a configuration of this class; it does nothing itself."""
+
+    def execute(context: Context[A], undo: list[Undo]) -> Eff[Context[A], Never, Never]:
+        return pure(context)
+
+    return Stage(Outline(kind="sequence", name="", doc=config.__name__), execute)
 
 
 def as_stage(function: Callable[[A], Eff[B, E, R]]) -> Stage[A, B, E, R]:
@@ -238,7 +260,7 @@ def _undone(undo: Undo, error: BaseException) -> Do[Never, Never, None]:
     try:
         result = yield from attempt(undo())  # type: ignore[misc]  # its ports are among the stage's R
         problem = str(result.failure()) if isinstance(result, Failure) else None
-    except Exception as defect:
+    except Exception as defect:  # noqa: BLE001  # a defect of one rollback must not keep the others from running
         problem = repr(defect)
     if problem is not None:
         error.add_note(f"a rollback went wrong: {problem}")

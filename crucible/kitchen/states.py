@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from crucible.kitchen.config import TrainingConfig
 from crucible.train.algorithms.schedules import Schedule
 from crucible.train.types import (
     AdamParams,
@@ -18,12 +19,14 @@ from crucible.train.types import (
     Future,
     LossFn,
     OptimStepOutput,
+    Row,
     SamplerWeights,
     Tokenizer,
     TrainingSession,
 )
 
-S = TypeVar("S", bound="TrainingState")
+S_co = TypeVar("S_co", bound="TrainingState[TrainingConfig]", covariant=True)
+C_co = TypeVar("C_co", bound=TrainingConfig, covariant=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,9 +40,40 @@ class Optimization:
 
 
 @attrs.frozen(kw_only=True)
-class TrainingState:
-    """A run with an open training session; `step` counts finished optimizer steps, in this one place."""
+class Loaded(Generic[C_co]):
+    """The rows are read."""
 
+    config: C_co
+    rows: tuple[Row, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Opened(Generic[C_co]):
+    """A training session is open."""
+
+    config: C_co
+    rows: tuple[Row, ...]
+    session: TrainingSession
+
+
+@attrs.frozen(kw_only=True)
+class Tokenized(Generic[C_co]):
+    """The model's tokenizer is known."""
+
+    config: C_co
+    rows: tuple[Row, ...]
+    session: TrainingSession
+    tokenizer: Tokenizer
+
+
+@attrs.frozen(kw_only=True)
+class TrainingState(Generic[C_co]):
+    """A run that is ready to train; `step` counts finished optimizer steps, in this one place.
+
+    Each workflow adds what it draws batches from.
+    """
+
+    config: C_co
     session: TrainingSession
     tokenizer: Tokenizer
     optimization: Optimization
@@ -53,37 +87,37 @@ class TrainingState:
 
 
 @attrs.frozen(kw_only=True)
-class Batched(Generic[S]):
+class Batched(Generic[S_co]):
     """A batch is chosen."""
 
-    base: S
+    base: S_co
     batch: tuple[Datum, ...]
 
 
 @attrs.frozen(kw_only=True)
-class Submitted(Generic[S]):
+class Submitted(Generic[S_co]):
     """The batch's forward and backward pass is submitted."""
 
-    base: S
+    base: S_co
     num_tokens: int
     gradients: Future[ForwardBackwardOutput]
 
 
 @attrs.frozen(kw_only=True)
-class Stepping(Generic[S]):
+class Stepping(Generic[S_co]):
     """The optimizer step is submitted as well."""
 
-    base: S
+    base: S_co
     num_tokens: int
     gradients: Future[ForwardBackwardOutput]
     update: Future[OptimStepOutput]
 
 
 @attrs.frozen(kw_only=True)
-class Stepped(Generic[S]):
+class Stepped(Generic[S_co]):
     """The step is done; `base.step` counts it."""
 
-    base: S
+    base: S_co
     num_tokens: int
     gradients: ForwardBackwardOutput
     update: OptimStepOutput

@@ -81,21 +81,28 @@ class StoreWriter:
         """Offer the stores what they have not taken yet."""
         async with self._flushing:
             points, events = tuple(self._points), tuple(self._events)
-            if points and await self._taken(perform(MetricsStore.record, self._run_id, points)):
-                del self._points[: len(points)]
-            if self._unopened is not None and await self._taken(
-                perform(EventStore.open_run, self._run_id, metadata=self._unopened)
-            ):
+            if points:
+                recorded = perform(MetricsStore.record, self._run_id, points)
+                if await self._taken(recorded):
+                    del self._points[: len(points)]
+            if events and await self._is_open():
+                inserted = perform(EventStore.insert, self._run_id, events)
+                if await self._taken(inserted):
+                    del self._events[: len(events)]
+
+    async def _is_open(self) -> bool:
+        if self._unopened is not None:
+            opened = perform(EventStore.open_run, self._run_id, metadata=self._unopened)
+            if await self._taken(opened):
                 self._unopened = None
-            if events and self._unopened is None and await self._taken(perform(EventStore.insert, self._run_id, events)):
-                del self._events[: len(events)]
+        return self._unopened is None
 
     async def _taken(self, offer: Eff[object, StoreError, MetricsStore | EventStore]) -> bool:
         """Tell whether a store took what it was offered: all of it or nothing."""
         try:
             result = await self._interpret(offer)
         except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training
-            self._add_problem(f"{offer!r} raised {error!r}")
+            self._add_problem(f"a store raised {error!r} at {offer!r}")
             return False
         if isinstance(result, Failure):
             self._add_problem(str(result.failure()))

@@ -37,15 +37,23 @@ def conversation_of(row: Row, *, index: int = 0) -> Result[tuple[Message, ...], 
 
 def _read_messages(value: object, index: int) -> Result[tuple[Message, ...], TrainError]:
     turns = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    messages = [
-        Message(role=turn["role"], content=turn["content"])
-        for turn in turns
-        if isinstance(turn, Mapping) and turn.get("role") in ROLES and isinstance(turn.get("content"), str)
-    ]
+    messages = [message for message in map(_read_message, turns) if message is not None]
     if not messages or len(messages) != len(turns):
-        wrong = f"`messages` must be a list of {{role, content}} with roles {', '.join(ROLES)} and text as content"
-        return Failure(InvalidRequest(message="the row's messages cannot be read", fix=wrong, index=index))
+        position = next((i for i, turn in enumerate(turns) if _read_message(turn) is None), None)
+        where = "" if position is None else f", the first that is wrong being message {position}"
+        fix = f"`messages` must be a list of {{role, content}} with roles {', '.join(ROLES)}, text as content and no tool calls"
+        return Failure(InvalidRequest(message=f"the row's messages cannot be read{where}", fix=fix, index=index))
     return Success(tuple(messages))
+
+
+def _read_message(turn: object) -> Message | None:
+    """Read a message, and what it says about itself when training on `customized`; tool calls are not dropped silently."""
+    if not isinstance(turn, Mapping) or turn.get("role") not in ROLES or turn.get("tool_calls"):
+        return None
+    content, trainable = turn.get("content"), turn.get("trainable")
+    if not isinstance(content, str) or not (trainable is None or isinstance(trainable, bool)):
+        return None
+    return Message(role=turn["role"], content=content, trainable=trainable)
 
 
 def datum_of(example: RenderedExample) -> Datum:

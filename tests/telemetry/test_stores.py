@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 def test_metadata_that_is_no_json_is_refused_and_nothing_is_stored(tmp_path: Path) -> None:
     store = JsonlMetricsStore(tmp_path)
-    batch = [*plain(1), MetricPoint(name="x", value=1, timestamp=START, metadata={"a": object()}, sequence=1)]  # type: ignore[dict-item]
+    batch = [*plain(1), MetricPoint(name="x", value=1, timestamp=START, metadata={"a": object()}, sequence=1)]  # type: ignore[dict-item]  # wrong on purpose
     result = MetricsStore.handled_by(store).run(perform(MetricsStore.record, "run", batch))
     error = result.failure()
     assert isinstance(error, InvalidRecord)

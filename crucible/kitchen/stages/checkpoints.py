@@ -5,6 +5,7 @@ from typing import Never, TypeVar
 import attrs
 
 from crucible.effects import Do, Eff, attempt, perform, tell
+from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.states import TrainingState
@@ -13,7 +14,7 @@ from crucible.train.errors import TrainError
 from crucible.train.ports import TrainingClient
 from crucible.train.types import TrainingSession
 
-S = TypeVar("S", bound=TrainingState)
+S = TypeVar("S", bound=TrainingState[TrainingConfig])
 
 
 def is_due(step: int, *, every: int) -> bool:

@@ -6,11 +6,12 @@ from typing import TypeVar
 import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, attempt, bracket, do, from_result, perform, tell
+from crucible.kitchen.config import EvaluationConfig, TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
-from crucible.kitchen.stage import stage
-from crucible.kitchen.stages.supervised import EvaluationConfig, SupervisedState
+from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import EvaluationCompleted, SampleShown
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
@@ -18,6 +19,7 @@ from crucible.train.renderers import ChatTemplateRenderer, Renderer
 from crucible.train.supervised import conversation_of
 from crucible.train.types import ModelInput, Row, SamplingConfig, SamplingParams, SamplingSession
 
+S = TypeVar("S", bound=TrainingState[TrainingConfig])
 T = TypeVar("T")
 
 
@@ -31,12 +33,10 @@ class Question:
     expected: str
 
 
-@stage
+@generic_stage
 def evaluate(
-    context: Context[SupervisedState],
-) -> Do[
-    TrainError | KitchenError, TrainingClient | SamplingClient | DatasetStore | Evaluator, Context[SupervisedState]
-]:
+    context: Context[S],
+) -> Do[TrainError | KitchenError, TrainingClient | SamplingClient | DatasetStore | Evaluator, Context[S]]:
     """Answer the held-out prompts with the weights as they are now, and have the answers judged."""
     state, config = context.state, context.state.config.evaluation
     if config is None:

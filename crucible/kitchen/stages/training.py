@@ -8,6 +8,7 @@ from typing import Never, TypeVar
 import attrs
 
 from crucible.effects import Do, Eff, perform, tell
+from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.states import Batched, Stepped, Stepping, Submitted, TrainingState
@@ -17,7 +18,7 @@ from crucible.train.errors import TrainError
 from crucible.train.ports import TrainingClient
 from crucible.train.supervised import mean_over_tokens
 
-S = TypeVar("S", bound=TrainingState)
+S = TypeVar("S", bound=TrainingState[TrainingConfig])
 
 
 @generic_stage

@@ -1,22 +1,20 @@
 """Supervised fine-tuning, from a configuration to trained weights."""
 
 from crucible.kitchen.flow import conditional, loop
+from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
+from crucible.kitchen.stages.conditions import Conditions
 from crucible.kitchen.stages.evaluation import evaluate
 from crucible.kitchen.stages.registration import register_model
+from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
 from crucible.kitchen.stages.supervised import (
+    SupervisedConfig,
+    SupervisedState,
     batches,
     build_supervised_dataset,
     epochs,
     get_batch,
-    init_session,
-    init_tokenizer,
-    is_measured,
-    is_registered,
-    load_dataset,
     set_epoch,
-    should_checkpoint,
-    should_evaluate,
 )
 from crucible.kitchen.stages.training import (
     await_step,
@@ -26,27 +24,30 @@ from crucible.kitchen.stages.training import (
     optim_step,
 )
 
-when_measured = conditional(is_measured, evaluate)
-train_batch = get_batch >> forward_backward >> optim_step >> await_step >> log_step_metrics
+when = Conditions[SupervisedState]()
+measure = conditional(when.is_measured, evaluate)
+
+train_batch = (
+    get_batch
+    >> forward_backward
+    >> optim_step
+    >> await_step
+    >> log_step_metrics
+    >> conditional(when.should_checkpoint, save_checkpoint)
+    >> conditional(when.should_evaluate, evaluate)
+)
+train_epoch = set_epoch >> loop("batches", batches, train_batch) >> log_epoch_metrics
+
 supervised = (
-    load_dataset
+    starting_from(SupervisedConfig)
+    >> load_dataset
     >> init_session
     >> init_tokenizer
     >> build_supervised_dataset
-    >> when_measured
-    >> loop(
-        "epochs",
-        epochs,
-        set_epoch
-        >> loop(
-            "batches",
-            batches,
-            train_batch >> conditional(should_checkpoint, save_checkpoint) >> conditional(should_evaluate, evaluate),
-        )
-        >> log_epoch_metrics,
-    )
+    >> measure
+    >> loop("epochs", epochs, train_epoch)
     >> save_final_weights
-    >> when_measured
-    >> conditional(is_registered, register_model)
+    >> measure
+    >> conditional(when.is_registered, register_model)
     >> cleanup
 ).named("supervised")

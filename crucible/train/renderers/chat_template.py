@@ -1,8 +1,11 @@
 """A renderer for any model whose tokenizer carries a chat template.
 
-The template is asked for each prefix of the conversation; what a prefix adds to the one before is that message's text.
-Each piece (what stands before the content, the content with its end of turn, what follows) is encoded by itself, so that
-the tokens of a training example begin with the very tokens of the generation prompt.
+The template is asked for each prefix of the conversation; what a prefix adds to the one before is that message's text. Where
+the content stands in it is found by asking once more with a stand-in for the content, never by searching for words.
+
+Text is encoded in the largest runs possible, as transformers encodes it, with two exceptions. An answer is a run of its
+own, because a model that writes it cannot merge its first token into the prompt: so the tokens of a training example begin
+with the very tokens of its generation prompt. And a run ends where the weight changes.
 """
 
 from collections.abc import Sequence
@@ -20,10 +23,26 @@ from crucible.train.renderers.base import (
 from crucible.train.types import Message, ModelInput, TokenId, Tokenizer
 
 
+STAND_IN = "\ue000\uf8ff\ue000"
+"""Stands for a content while its place is looked for: private code points, no blank, in no vocabulary's merges."""
+
+
 @attrs.frozen(kw_only=True)
 class _Piece:
+    """A part of the text; `apart` when its tokens never merge with those before."""
+
     text: str
     weight: float
+    apart: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class _Span:
+    """Where a message's content and its end of turn are in its text, and whether a model would write just that."""
+
+    start: int
+    end: int
+    is_answer: bool
 
 
 @attrs.frozen
@@ -44,7 +63,7 @@ class ChatTemplateRenderer:
         """Give the tokens after which the model writes the next assistant message."""
         return self._pieces(messages, TrainOnWhat.ALL_TOKENS).bind(
             lambda pieces: self._header(messages).map(
-                lambda header: ModelInput.from_tokens(self._encode([*pieces, _Piece(text=header, weight=0.0)]).tokens)
+                lambda header: ModelInput.from_tokens(self._encode([*pieces, _Piece(text=header, weight=1.0)]).tokens)
             )
         )
 
@@ -63,50 +82,60 @@ class ChatTemplateRenderer:
     def _encode(self, pieces: Sequence[_Piece]) -> RenderedExample:
         tokens: list[TokenId] = []
         weights: list[float] = []
-        for piece in pieces:
-            encoded = self.tokenizer.encode(piece.text) if piece.text else ()
+        for run in _runs(pieces):
+            encoded = self.tokenizer.encode(run.text) if run.text else ()
             tokens += encoded
-            weights += [piece.weight] * len(encoded)
+            weights += [run.weight] * len(encoded)
         return RenderedExample(tokens=tuple(tokens), weights=tuple(weights))
 
     def _pieces(self, messages: Sequence[Message], train_on: TrainOnWhat) -> Result[list[_Piece], RenderError]:
-        if not messages:
-            return Failure(RenderError(message="a conversation needs at least one message"))
+        problem = _unusable(messages)
+        if problem is not None:
+            return Failure(problem)
         pieces: list[_Piece] = []
+        outside = float(train_on is TrainOnWhat.ALL_TOKENS)
         before = ""
         for index, message in enumerate(messages):
             after = self._text(messages[: index + 1])
             if isinstance(after, Failure):
                 return after
-            text = after.unwrap()
-            if not text.startswith(before):
+            whole = after.unwrap()
+            span = self._span(messages[:index], message, before, whole) if whole.startswith(before) else None
+            if span is None:
                 return Failure(_unstable(index))
             trained = is_trained_on(message, is_last=index == len(messages) - 1, train_on=train_on)
-            split = self._split(messages[:index], message, text[len(before) :])
-            if split is None:
-                return Failure(_unstable(index))
-            outside = float(train_on is TrainOnWhat.ALL_TOKENS)
-            head, content, tail = split
+            text = whole[len(before) :]
             pieces += [
-                _Piece(text=head, weight=outside),
-                _Piece(text=content, weight=float(trained)),
-                _Piece(text=tail, weight=outside),
+                _Piece(text=text[: span.start], weight=outside),
+                _Piece(text=text[span.start : span.end], weight=float(trained), apart=span.is_answer),
+                _Piece(text=text[span.end :], weight=outside, apart=span.is_answer),
             ]
-            before = text
+            before = whole
         return Success(pieces)
 
-    def _split(self, earlier: Sequence[Message], message: Message, text: str) -> tuple[str, str, str] | None:
-        """Split a message's text into what stands before its content, content and end of turn, and what follows."""
-        start = text.rfind(message.content.strip())
-        if message.role == "assistant" and earlier:
-            header = self._header(earlier).value_or(None)
-            start = len(header) if header is not None and text.startswith(header) else start
-        if start < 0:
-            return None
+    def _span(self, earlier: Sequence[Message], message: Message, before: str, whole: str) -> _Span | None:
+        """Find the content and end of turn of the message that makes `before` the `whole`; None where they mix."""
+        text = whole[len(before) :]
+        framed = self._frame(earlier, message, before, text)
+        header = self._header(earlier).value_or(None) if message.role == "assistant" and earlier else None
         end_of_turn = self.tokenizer.decode([self.tokenizer.eos_token])
-        end = text.rfind(end_of_turn)
-        end = end + len(end_of_turn) if end >= start else len(text)
-        return text[:start], text[start:end], text[end:]
+        start, end = framed or (0, max(text.rfind(end_of_turn), 0))
+        if header is not None and text.startswith(header):
+            start, is_answer = len(header), True
+        elif framed is None:
+            return None
+        else:
+            is_answer = False
+        found = text.find(end_of_turn, max(start, end))
+        return _Span(start=start, end=len(text) if found < 0 else found + len(end_of_turn), is_answer=is_answer)
+
+    def _frame(self, earlier: Sequence[Message], message: Message, before: str, text: str) -> tuple[int, int] | None:
+        """Find where the content begins and ends, by what the template writes around a stand-in for it."""
+        shown = self._text([*earlier, attrs.evolve(message, content=STAND_IN)]).value_or("")
+        head, mark, tail = shown.removeprefix(before).partition(STAND_IN)
+        content = text[len(head) : len(text) - len(tail)]
+        fits = mark and head + content + tail == text and content.strip() == message.content.strip()
+        return (len(head), len(head) + len(content)) if fits else None
 
     def _header(self, messages: Sequence[Message]) -> Result[str, RenderError]:
         """Give what the template writes to make the model answer."""
@@ -121,6 +150,30 @@ class ChatTemplateRenderer:
             return Success(self.tokenizer.render_chat(messages, add_generation_prompt=prompt))
         except ValueError as error:
             return Failure(RenderError(message=f"the chat template refuses this conversation: {error}"))
+
+
+def _runs(pieces: Sequence[_Piece]) -> list[_Piece]:
+    """Join pieces of the same weight, but for those that stand apart."""
+    runs: list[_Piece] = []
+    for piece in pieces:
+        if runs and not piece.apart and piece.weight == runs[-1].weight:
+            runs[-1] = attrs.evolve(runs[-1], text=runs[-1].text + piece.text)
+        elif piece.text or piece.apart:
+            runs.append(piece)
+    return runs
+
+
+def _unusable(messages: Sequence[Message]) -> RenderError | None:
+    """Say why no template could write these messages."""
+    if not messages:
+        return RenderError(message="a conversation needs at least one message")
+    for index, message in enumerate(messages):
+        try:
+            message.content.encode()
+        except UnicodeEncodeError:
+            broken = f"the content of message {index} is no text: it holds half a surrogate pair; repair its encoding"
+            return RenderError(message=broken)
+    return None
 
 
 def _unstable(index: int) -> RenderError:

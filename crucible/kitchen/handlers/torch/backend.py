@@ -33,7 +33,7 @@ class TorchBackend:
         self._dtype = dtype
         self._num_threads = num_threads
         self._worker: ThreadPoolExecutor | None = None
-        self._models: dict[str, "LoadedModel"] = {}
+        self._models: dict[str, LoadedModel] = {}
 
     def submit(self, work: Callable[[], T], *, about: str = "") -> "ThreadFuture[Result[T, TrainError]]":
         """Queue work for the thread; what the engine raises becomes an error value."""

@@ -44,7 +44,7 @@ def test_a_shuffle_is_a_permutation_and_take_and_skip_divide(rows: list[Row], se
         dataset = yield from perform(DatasetStore.load_dataset, DatasetConfig(name="any"))
         shuffled = yield from perform(DatasetStore.shuffle, dataset, seed=seed)
         found = yield from read(shuffled)
-        assert sorted(row["number"] for row in found) == sorted(row["number"] for row in rows)  # type: ignore[type-var]
+        assert sorted(row["number"] for row in found) == sorted(row["number"] for row in rows)  # type: ignore[type-var]  # all are whole numbers
         head = yield from read((yield from perform(DatasetStore.take, shuffled, count)))
         tail = yield from read((yield from perform(DatasetStore.skip, shuffled, count)))
         assert head + tail == found
@@ -146,14 +146,14 @@ schemas = st.recursive(
 
 def fits(value: object, schema: Mapping[str, object]) -> bool:
     if "anyOf" in schema:
-        return any(fits(value, choice) for choice in schema["anyOf"])  # type: ignore[attr-defined]
+        return any(fits(value, choice) for choice in schema["anyOf"])  # type: ignore[attr-defined]  # a list
     match schema["type"]:
         case "object":
-            properties: Mapping[str, Mapping[str, object]] = schema["properties"]  # type: ignore[assignment]
+            properties: Mapping[str, Mapping[str, object]] = schema["properties"]  # type: ignore[assignment]  # the strategy says so
             return isinstance(value, dict) and all(fits(value[name], inner) for name, inner in properties.items())
         case "array":
-            size: int = schema["minItems"]  # type: ignore[assignment]
-            items: Mapping[str, object] = schema["items"]  # type: ignore[assignment]
+            size: int = schema["minItems"]  # type: ignore[assignment]  # the strategy says so
+            items: Mapping[str, object] = schema["items"]  # type: ignore[assignment]  # the strategy says so
             return isinstance(value, list) and len(value) >= size and all(fits(item, items) for item in value)
         case kind:
             kinds = {"string": str, "integer": int, "number": int | float, "boolean": bool, "null": type(None)}

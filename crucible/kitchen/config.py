@@ -1,0 +1,77 @@
+"""What every training run is configured with; each workflow adds its own fields."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from crucible.train.algorithms.schedules import ScheduleKind
+from crucible.train.types import AdamParams, DatasetConfig, SessionConfig
+
+_AT_LEAST_0 = attrs.validators.ge(0)
+_AT_LEAST_1 = attrs.validators.ge(1)
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationConfig:
+    """How to measure the model on held-out rows: greedy answers to `num_examples` prompts, judged by the Evaluator."""
+
+    dataset: DatasetConfig
+    num_examples: int = attrs.field(default=100, validator=_AT_LEAST_1)
+    max_tokens: int = attrs.field(default=64, validator=_AT_LEAST_1)
+    batch_size: int = attrs.field(default=50, validator=_AT_LEAST_1)
+
+
+@attrs.frozen(kw_only=True)
+class TrainingConfig:
+    """What every training run is made of. Steps count optimizer steps.
+
+    Args:
+        session: model and adapters.
+        dataset: the rows to train on; `num_rows` takes the first so many.
+        epochs: passes over the rows.
+        batch_size: rows in one optimizer step.
+        learning_rate: peak of the schedule.
+        schedule: how it goes down after `warmup_steps`.
+        adam: everything else of the optimizer.
+        max_length: longest example in tokens, None for the model's limit; a longer one is an error, or cut with `truncate`.
+        seed: of the order of the rows.
+        save_every: steps between checkpoints, 0 for none on the way.
+        eval_every: steps between evaluations, besides those before and after training.
+        evaluation: how to measure, None not to.
+        resume_from: path of a checkpoint made with the same configuration.
+        register_as: name under which the registry gets the trained weights, None not to.
+    """
+
+    session: SessionConfig
+    dataset: DatasetConfig
+    num_rows: int | None = attrs.field(default=None, validator=attrs.validators.optional(_AT_LEAST_1))
+    epochs: int = attrs.field(default=1, validator=_AT_LEAST_1)
+    batch_size: int = attrs.field(default=16, validator=_AT_LEAST_1)
+    learning_rate: float = attrs.field(default=2e-4, validator=attrs.validators.gt(0))
+    schedule: ScheduleKind = "linear"
+    warmup_steps: int = attrs.field(default=0, validator=_AT_LEAST_0)
+    adam: AdamParams = AdamParams(grad_clip_norm=1.0)
+    max_length: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(2)))
+    truncate: bool = False
+    seed: int = 0
+    save_every: int = attrs.field(default=0, validator=_AT_LEAST_0)
+    eval_every: int = attrs.field(default=0, validator=_AT_LEAST_0)
+    evaluation: EvaluationConfig | None = None
+    resume_from: str | None = None
+    register_as: str | None = None
+
+
+def problems_of(config: TrainingConfig) -> Sequence[str]:
+    """Name what makes a configuration impossible, each with the field and the fix; nothing when it can be run.
+
+    >>> problems_of(TrainingConfig(session=SessionConfig(model="m"), dataset=DatasetConfig(name="d"), eval_every=5))
+    ('eval_every is 5 but there is no evaluation: give one, or set eval_every to 0',)
+    """
+    problems = []
+    if config.eval_every and config.evaluation is None:
+        problems.append(
+            f"eval_every is {config.eval_every} but there is no evaluation: give one, or set eval_every to 0"
+        )
+    if config.evaluation is not None and config.evaluation.dataset == config.dataset:
+        problems.append("evaluation.dataset is the training dataset and split: hold out another split")
+    return tuple(problems)

@@ -1,0 +1,81 @@
+"""How every training workflow begins: rows, a session, a tokenizer, a schedule."""
+
+from collections.abc import Sequence
+from typing import Never, TypeVar
+
+from crucible.effects import Do, Eff, Failure, Result, Success, from_result, perform, tell
+from crucible.kitchen.config import TrainingConfig
+from crucible.kitchen.context import Context
+from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.stages.checkpoints import close_quietly
+from crucible.kitchen.states import Loaded, Opened, Optimization, Tokenized
+from crucible.telemetry.events import DatasetLoaded
+from crucible.train.algorithms.schedules import Schedule
+from crucible.train.errors import InvalidRequest, TrainError
+from crucible.train.ports import DatasetStore, TrainingClient
+from crucible.train.types import Dataset, LossFn, Row, TrainingSession
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+@generic_stage
+def load_dataset(context: Context[C]) -> Do[TrainError, DatasetStore, Context[Loaded[C]]]:
+    """Read the training rows. No rows is an error."""
+    config = context.state
+    dataset = yield from perform(DatasetStore.load_dataset, config.dataset)
+    if config.num_rows is not None:
+        dataset = yield from perform(DatasetStore.take, dataset, config.num_rows)
+    rows = yield from perform(DatasetStore.read_rows, dataset)
+    yield from from_result(_not_empty(rows, dataset))
+    yield from tell(DatasetLoaded(dataset=dataset.name, split=dataset.split, num_rows=len(rows)))
+    return context.to(Loaded(config=config, rows=rows))
+
+
+def _close(context: Context[Opened[TrainingConfig]]) -> Eff[object, Never, TrainingClient]:
+    return close_quietly(context.state.session)
+
+
+@generic_stage(rollback=_close)
+def init_session(context: Context[Loaded[C]]) -> Do[TrainError, TrainingClient, Context[Opened[C]]]:
+    """Open a training session, fresh or from a checkpoint; it is closed again when anything after it fails."""
+    config, rows = context.state.config, context.state.rows
+    if config.resume_from is None:
+        session = yield from perform(TrainingClient.start_session, config.session)
+    else:
+        session = yield from perform(TrainingClient.restore_session, config.session, config.resume_from)
+    return context.to(Opened(config=config, rows=rows, session=session))
+
+
+@generic_stage
+def init_tokenizer(context: Context[Opened[C]]) -> Do[TrainError, TrainingClient, Context[Tokenized[C]]]:
+    """Fetch the model's tokenizer."""
+    state = context.state
+    tokenizer = yield from perform(TrainingClient.get_tokenizer, state.session)
+    return context.to(Tokenized(config=state.config, rows=state.rows, session=state.session, tokenizer=tokenizer))
+
+
+def optimization_of(config: TrainingConfig, *, total_steps: int, loss_fn: LossFn = "cross_entropy") -> Optimization:
+    """Lay out the schedule of a run of `total_steps` optimizer steps."""
+    schedule = Schedule(
+        kind=config.schedule, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=total_steps
+    )
+    return Optimization(schedule=schedule, adam=config.adam, loss_fn=loss_fn)
+
+
+def length_limit(config: TrainingConfig, session: TrainingSession) -> Result[int, TrainError]:
+    """Give the longest example in tokens: what the configuration says, or what the model takes.
+
+    Fails: InvalidRequest when the configuration asks for more than the model takes.
+    """
+    limit = session.max_length
+    if config.max_length is not None and config.max_length > limit:
+        message = f"max_length {config.max_length} is more than {session.model} takes"
+        return Failure(InvalidRequest(message=message, fix=f"set it to at most {limit}"))
+    return Success(config.max_length or limit)
+
+
+def _not_empty(rows: Sequence[Row], dataset: Dataset) -> Result[None, TrainError]:
+    if rows:
+        return Success(None)
+    fix = "check the split and num_rows"
+    return Failure(InvalidRequest(message=f"dataset {dataset.name!r}, split {dataset.split!r}, has no rows", fix=fix))
