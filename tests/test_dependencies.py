@@ -24,8 +24,11 @@ NEEDS_AN_EXTRA = (
     "crucible.cookbook",
     "crucible.engine",
     "crucible.kitchen.handlers.hf",
+    "crucible.kitchen.handlers.reasoning_gym",
     "crucible.kitchen.handlers.tinkex",
     "crucible.kitchen.handlers.torch",
+    "crucible.kitchen.progress",
+    "crucible.telemetry.plots",
 )
 PACKAGES = [it.name for it in pkgutil.iter_modules(crucible.__path__, "crucible.") if it.name not in NEEDS_AN_EXTRA]
 

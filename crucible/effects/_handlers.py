@@ -101,7 +101,7 @@ class _Answers(dict[Callable[..., Any], Answer]):
         return answer
 
 
-class _Nothing(Port):
+class _Nothing:
     """No effect needs it.
 
     As the second choice in the type of `run`, it keeps mypy from reading the ports of a bare

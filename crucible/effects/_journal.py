@@ -10,9 +10,10 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
+from returns.result import Result
 
 from crucible.effects._codec import Json, decode, encode
 
@@ -29,7 +30,7 @@ class Entry:
     path: str
     call: str
     arguments: dict[str, tuple[str, str]]
-    result: Any  # a Result of the operation's own types, or None
+    result: Result[object, object] | None
 
 
 class JournalError(Exception):

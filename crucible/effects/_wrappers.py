@@ -117,10 +117,9 @@ def replay(journal: Journal) -> Handlers[Port]:
         if entry is None or entry.call != call.name or entry.arguments != now:
             raise Diverged(_difference(call, now, entry, _next_unanswered(journal, answered)))
         answered.add(path)
-        if entry.result is None:
+        while entry.result is None:
             await anyio.sleep_forever()
-        result: Result[object, object] = entry.result
-        return result
+        return entry.result
 
     def at_end() -> None:
         left = _next_unanswered(journal, answered)

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, Never, TypeAlias, TypeVar, overload
 
-from anyio import get_cancelled_exc_class
-
 from crucible.effects import (
     Do,
     Eff,
@@ -17,7 +15,6 @@ from crucible.effects import (
     Result,
     attempt,
     do,
-    flush,
     from_result,
     pure,
     scoped,
@@ -26,14 +23,8 @@ from crucible.effects import (
 )
 from crucible.kitchen.context import Context
 from crucible.kitchen.outline import Outline, doc_of, name_of, ports_of
-from crucible.telemetry.events import (
-    StageFailed,
-    StageStarted,
-    StageStopped,
-    WorkflowFailed,
-    WorkflowStarted,
-    WorkflowStopped,
-)
+from crucible.kitchen.telling import told_as_stage, told_as_workflow
+from crucible.telemetry.events import StageFailed
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -201,7 +192,7 @@ def _leaf(
     rollback: Rollback[B, R2] | None,
 ) -> Stage[A, B, E | E2, R | R2]:
     def execute(context: A, undo: list[Undo]) -> Eff[B, E | E2, R | R2]:
-        return scoped(name, _told(name, _run_leaf(body, validate, rollback, context, undo)))
+        return scoped(name, told_as_stage(name, _run_leaf(body, validate, rollback, context, undo)))
 
     summary = (doc or "").strip().split("\n")[0]
     return Stage(Outline(kind="stage", name=name, doc=summary, ports=ports), execute)
@@ -221,23 +212,6 @@ def _run_leaf(
     if rollback is not None:
         undo.append(partial(rollback, after))
     return after
-
-
-@do
-def _told(name: str, eff: Eff[A, E, R]) -> Do[E, R, A]:
-    """Tell when the stage began and how it ended, and bring what it told to safety."""
-    yield from tell(StageStarted(stage=name))
-    try:
-        value = yield from eff
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        yield from tell(StageFailed(stage=name, error=describe(error)))
-        yield from flush()
-        raise
-    yield from tell(StageStopped(stage=name))
-    yield from flush()
-    return value
 
 
 @do
@@ -276,29 +250,7 @@ def _in_sequence(
 
 
 def _as_workflow(part: Stage[A, B, E, R], name: str, context: A, undo: list[Undo]) -> Eff[B, E, R]:
-    return scoped(name, _told_as_workflow(part, name, context, undo))
-
-
-@do
-def _told_as_workflow(part: Stage[A, B, E, R], name: str, context: A, undo: list[Undo]) -> Do[E, R, B]:
-    yield from tell(WorkflowStarted(workflow=name))
-    try:
-        after = yield from part.execute(context, undo)
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        yield from tell(WorkflowFailed(workflow=name, error=describe(error)))
-        raise
-    yield from tell(WorkflowStopped(workflow=name))
-    return after
-
-
-def describe(error: BaseException) -> str:
-    """Write an error for an event: its own words, or its class where it has none.
-
-    A cancellation's own words name an address in memory; an event says the same in every run of the same thing.
-    """
-    return "cancelled" if isinstance(error, get_cancelled_exc_class()) else str(error) or type(error).__name__
+    return scoped(name, told_as_workflow(name, part.execute(context, undo)))
 
 
 def _sequence_parts(outline: Outline) -> tuple[Outline, ...]:

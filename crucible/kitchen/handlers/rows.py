@@ -45,6 +45,11 @@ class RowStore(DatasetStore):
 
     async def load_dataset(self, config: DatasetConfig) -> Result[Dataset, TrainError]:
         """Read a split and give a handle to it."""
+        try:
+            json.dumps(attrs.asdict(config))
+        except (TypeError, ValueError) as error:  # a handle is text, so that it outlives this object
+            fix = "give numbers, text, lists and dicts"
+            return Failure(InvalidRequest(message=f"the options of {config.name!r} are no JSON ({error})", fix=fix))
         return self._opened(_Recipe(config=config))
 
     async def get_split(self, dataset: Dataset, split: str) -> Result[Dataset, TrainError]:
@@ -84,9 +89,12 @@ class RowStore(DatasetStore):
 
     def _rows(self, recipe: _Recipe) -> Result[tuple[Row, ...], TrainError]:
         key = json.dumps(attrs.asdict(recipe.config), sort_keys=True)
-        if key not in self._held:
-            self._held[key] = self._read_split(recipe.config)
-        return self._held[key]
+        found = self._held.get(key)
+        if found is None:
+            found = self._read_split(recipe.config)
+            if not isinstance(found, Failure):  # what failed may be there the next time
+                self._held[key] = found
+        return found
 
     def _derived(
         self, dataset: Dataset, operation: str, argument: int | tuple[int, ...]

@@ -22,7 +22,6 @@ from crucible.train.renderers.base import (
 )
 from crucible.train.types import Message, ModelInput, TokenId, Tokenizer
 
-
 STAND_IN = "\ue000\uf8ff\ue000"
 """Stands for a content while its place is looked for: private code points, no blank, in no vocabulary's merges."""
 

@@ -1,6 +1,7 @@
 """The procedural tasks of `reasoning_gym` as datasets, and its verifiers as an evaluator; needs the extra `demo`."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 from crucible.effects import Failure, Handlers, Result, Success
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["ReasoningGymEvaluator", "datasets", "tasks", "verifier"]
 
 _SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "test": 1_000_000_007}
+_SEED_STRIDE = 3_000_000_019  # the library draws row i from seed + i: neighbouring seeds would share nearly all rows
+_ENTRY = frozenset({"question", "answer", "metadata"})
 
 
 class _Task(Protocol):
@@ -32,12 +35,16 @@ def datasets() -> Handlers[DatasetStore]:
 
     `DatasetConfig.options` are the task's own, and `size` (1000 rows) and `seed` (0). The two splits are drawn from seeds
     far apart; rows of `test` whose question stands in `train` too are left out, so what is held out was never seen.
+    A task without reference answers gives rows without an assistant message: something to sample for, not to imitate.
     """
     return DatasetStore.handled_by(RowStore(_read_split))
 
 
 def verifier() -> Handlers[Evaluator]:
-    """Judge answers by the task's own verifier: the score of an example is what it gives, accuracy the share of 1.0."""
+    """Judge answers by the task's own verifier: the score of an example is what it gives, accuracy the share of 1.0.
+
+    An answer that a verifier cannot read scores 0.
+    """
     return Evaluator.handled_by(ReasoningGymEvaluator())
 
 
@@ -63,6 +70,10 @@ class ReasoningGymEvaluator(Evaluator):
         if isinstance(made, Failure):
             return Failure(NotFound(kind="task", name=request.dataset, fix=str(made.failure())))
         task = made.unwrap()
+        bare = next((i for i, example in enumerate(request.examples) if not example.row.keys() >= _ENTRY), None)
+        if bare is not None:
+            fix = f"a row of a task has {', '.join(sorted(_ENTRY))}: load it from this handler's datasets"
+            return Failure(InvalidRequest(message="the verifier cannot judge this row", fix=fix, index=bare))
         scores = tuple(_score(task, example.answer, example.row) for example in request.examples)
         values = {
             "accuracy": sum(score == 1.0 for score in scores) / len(scores),
@@ -72,8 +83,11 @@ class ReasoningGymEvaluator(Evaluator):
 
 
 def _score(task: _Task, answer: str, row: Row) -> float:
-    entry = {"question": row["question"], "answer": row["answer"], "metadata": row["metadata"]}
-    return float(task.score_answer(answer.strip(), entry))
+    try:
+        score = float(task.score_answer(answer.strip(), {name: row[name] for name in _ENTRY}))
+    except Exception:  # noqa: BLE001  # verifiers of the library raise all kinds on answers that they cannot read
+        return 0.0
+    return score if 0.0 <= score <= 1.0 else 0.0
 
 
 def _read_split(config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
@@ -91,18 +105,17 @@ def _read_split(config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
 
 def _rows(config: DatasetConfig, split: str) -> Result[tuple[Row, ...], TrainError]:
     seed = config.options.get("seed", 0)
-    if not isinstance(seed, int):
-        return Failure(InvalidRequest(message=f"seed must be a whole number, not {seed!r}"))
-    return _task(config, seed=seed + _SPLIT_SEEDS[split]).map(
+    if not isinstance(seed, int) or seed < 0:  # the library's generator takes -1 for 1
+        return Failure(InvalidRequest(message=f"seed must be a whole number from 0 on, not {seed!r}"))
+    return _task(config, seed=seed * _SEED_STRIDE + _SPLIT_SEEDS[split]).map(
         lambda task: tuple(map(_row, map(task.__getitem__, range(len(task)))))
     )
 
 
 def _row(entry: dict[str, object]) -> Row:
-    messages = [
-        {"role": "user", "content": str(entry["question"])},
-        {"role": "assistant", "content": str(entry["answer"])},
-    ]
+    messages = [{"role": "user", "content": str(entry["question"])}]
+    if entry["answer"] is not None:
+        messages.append({"role": "assistant", "content": str(entry["answer"])})
     return {**entry, "messages": messages}
 
 
@@ -113,11 +126,17 @@ def _without(questions: set[object], rows: tuple[Row, ...]) -> tuple[Row, ...]:
 def _task(config: DatasetConfig, *, seed: int) -> Result[_Task, TrainError]:
     try:
         import reasoning_gym
+        from reasoning_gym.factory import DATASETS
     except ImportError:
         return Failure(MissingExtra(extra="demo", package="reasoning-gym"))
+    if config.name not in DATASETS:
+        near = get_close_matches(config.name, DATASETS, n=3, cutoff=0.5)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        return Failure(NotFound(kind="task", name=config.name, fix=f"{meant}reasoning_gym.tasks() gives all names"))
     options = {"size": 1000, **{name: value for name, value in config.options.items() if name != "seed"}}
     try:
         task: _Task = reasoning_gym.create_dataset(config.name, seed=seed, **options)
     except (ValueError, TypeError, AssertionError) as error:
-        return Failure(NotFound(kind="task", name=config.name, fix=f"{error}; see reasoning_gym.factory.DATASETS"))
+        message = f"task {config.name!r} does not take the options {dict(config.options)}: {error}"
+        return Failure(InvalidRequest(message=message, fix="correct DatasetConfig.options"))
     return Success(task)

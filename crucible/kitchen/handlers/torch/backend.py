@@ -1,8 +1,8 @@
 """`TorchBackend`: the models of this machine, the thread they work in, and the folder they save to."""
 
 from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as ThreadFuture
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -12,7 +12,7 @@ import anyio.to_thread
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.torch.errors import error_of
 from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer
-from crucible.train.errors import BackendFailed, MissingExtra, NotFound, TrainError
+from crucible.train.errors import BackendFailed, InvalidRequest, MissingExtra, SessionClosed, TrainError
 
 if TYPE_CHECKING:
     from crucible.engine import LoadedModel
@@ -47,9 +47,17 @@ class TorchBackend:
         """Queue work and wait for it; the event loop stays free."""
         return await self.wait(self.submit(work, about=about))
 
-    async def wait(self, future: "ThreadFuture[Result[T, TrainError]]") -> Result[T, TrainError]:
-        """Wait for queued work. Being cancelled stops the waiting, never the work."""
-        return await anyio.to_thread.run_sync(future.result, abandon_on_cancel=True)
+    async def wait(
+        self, future: "ThreadFuture[Result[T, TrainError]]", *, session_id: str = ""
+    ) -> Result[T, TrainError]:
+        """Wait for queued work. Being cancelled stops the waiting, never the work.
+
+        Fails: SessionClosed when the work was dropped before it began, because its session was closed.
+        """
+        try:
+            return await anyio.to_thread.run_sync(future.result, abandon_on_cancel=True)
+        except CancelledError:
+            return Failure(SessionClosed(session_id=session_id))
 
     async def load(self, source: str) -> "Result[LoadedModel, TrainError]":
         """Give a model, loaded at its first use."""
@@ -75,24 +83,34 @@ class TorchBackend:
 def tokenizer_of(loaded: "LoadedModel") -> HfTokenizer:
     """Give a model's tokenizer as a value."""
     tokenizer = loaded.tokenizer
+    template = tokenizer.chat_template
     specials = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     return HfTokenizer(
         json=tokenizer.backend_tokenizer.to_str(),
-        chat_template=tokenizer.chat_template,
+        chat_template=template.get("default") if isinstance(template, dict) else template,
         eos_token=tokenizer.eos_token_id,
         special_tokens=specials,
     )
 
 
 def checked_name(name: str) -> Result[str, TrainError]:
-    """Give a name that is safe as a folder's: no path in it.
+    """Give a name that is safe as a folder's: no path in it, and not hidden, as half-written folders are.
 
     >>> checked_name("step_000100").value_or(None), checked_name("../other").value_or(None)
     ('step_000100', None)
     """
-    if name and Path(name).name == name and name not in (".", ".."):
+    if name and Path(name).name == name and not name.startswith(".") and name.isprintable():
         return Success(name)
-    return Failure(NotFound(kind="checkpoint name", name=name, fix="use a plain name without slashes"))
+    fix = "use a plain name, without slashes or a dot in front, such as 'step_000100'"
+    return Failure(InvalidRequest(message=f"{name!r} cannot be the name of something saved", fix=fix))
+
+
+def checked_arguments(make: Callable[[], T]) -> Result[T, TrainError]:
+    """Make a value of the engine's; what it finds wrong with its arguments becomes an error value."""
+    try:
+        return Success(make())
+    except ValueError as error:
+        return Failure(InvalidRequest(message=str(error)))
 
 
 def _guarded(work: Callable[[], T], about: str) -> Result[T, TrainError]:
@@ -102,8 +120,17 @@ def _guarded(work: Callable[[], T], about: str) -> Result[T, TrainError]:
         return Success(work())
     except EngineError as error:
         return Failure(error_of(error, about))
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         return Failure(BackendFailed(message=f"out of memory ({error}): use a smaller batch_size or max_length"))
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Tell memory from other trouble: torch raises a RuntimeError, and on a CPU it has no class of its own."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _missing_extra() -> MissingExtra | None:

@@ -20,22 +20,26 @@ def error_of(error: "EngineError", about: str) -> TrainError:
     """Give the port's error for what the engine raised while it worked on `about`, a model or a folder."""
     from crucible import engine
 
+    found: TrainError
     match error:
         case engine.SequenceTooLongError():
-            return SequenceTooLong(index=error.index, length=error.length, limit=error.limit)
+            found = SequenceTooLong(index=error.index, length=error.length, limit=error.limit)
         case engine.InvalidExampleError():
-            return InvalidRequest(message=str(error), index=error.index)
+            found = InvalidRequest(message=str(error), index=error.index)
         case engine.NonFiniteLossError():
-            return NonFiniteLoss(loss=float("nan"), indices=error.examples)
+            found = NonFiniteLoss(loss=float("nan"), indices=error.examples)
         case engine.ModelNotFoundError():
-            return NotFound(kind="model", name=about, fix=str(error))
+            found = NotFound(kind="model", name=about, fix=str(error))
         case engine.CheckpointNotFoundError():
-            return NotFound(kind="checkpoint", name=about, fix=str(error))
+            found = NotFound(kind="checkpoint", name=about, fix=str(error))
         case engine.CheckpointMismatchError():
-            return InvalidRequest(message=str(error))
+            found = InvalidRequest(message=str(error))
         case engine.CheckpointError():
-            return StorageFailed(path=about, message=str(error))
+            found = StorageFailed(path=about, message=str(error))
         case engine.BatchError() | engine.LossError() | engine.SamplingError() | engine.LoraTargetError():
-            return InvalidRequest(message=str(error))
+            found = InvalidRequest(message=str(error))
+        case engine.NoGradientError():
+            found = InvalidRequest(message=str(error))
         case _:
-            return BackendFailed(message=str(error))
+            found = BackendFailed(message=str(error))
+    return found

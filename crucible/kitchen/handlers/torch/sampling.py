@@ -1,19 +1,30 @@
 """`SamplingClient` on the local engine."""
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.kitchen.handlers.torch.backend import TorchBackend, tokenizer_of
-from crucible.train.errors import SessionClosed, TrainError
+from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_arguments, tokenizer_of
+from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
 from crucible.train.ports import SamplingClient
-from crucible.train.types import ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession, Tokenizer
+from crucible.train.types import (
+    ImageChunk,
+    ModelInput,
+    Sample,
+    SamplingConfig,
+    SamplingParams,
+    SamplingSession,
+    Tokenizer,
+)
 
 if TYPE_CHECKING:
     from crucible.engine import LoadedModel, Sampled, Sampler, Sampling
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -28,10 +39,14 @@ class TorchSampling(SamplingClient):
     def __init__(self, backend: TorchBackend) -> None:
         self._backend = backend
         self._sessions: dict[str, _Open] = {}
+        self._prefix = f"torch-sampling-{secrets.token_hex(4)}"  # so that no other handler's session is taken for ours
         self._count = 0
 
     async def start_session(self, config: SamplingConfig) -> Result[SamplingSession, TrainError]:
         """Load the model and merge the trained weights into a copy of what they change."""
+        if config.weights_path is not None and (Path(config.weights_path) / "checkpoint.json").exists():
+            message = f"{config.weights_path} is a training checkpoint, no weights for sampling"
+            return Failure(InvalidRequest(message=message, fix="sample from what save_sampler_weights gave"))
         found = await self._backend.load(config.model)
         if isinstance(found, Failure):
             return found
@@ -47,7 +62,7 @@ class TorchSampling(SamplingClient):
 
     def _register(self, config: SamplingConfig, opened: _Open) -> SamplingSession:
         self._count += 1
-        session_id = f"torch-sampling-{self._count}"
+        session_id = f"{self._prefix}-{self._count}"
         self._sessions[session_id] = opened
         return SamplingSession(
             id=session_id, model=config.model, max_length=opened.loaded.max_length, weights_path=config.weights_path
@@ -64,10 +79,13 @@ class TorchSampling(SamplingClient):
         opened = self._find(session)
         if isinstance(opened, Failure):
             return opened
-        sampler = opened.unwrap().sampler
+        checked = checked_arguments(lambda: _sampling(params)).bind(lambda sampling: _text_only(prompts, sampling))
+        if isinstance(checked, Failure) or not prompts:
+            return checked.map(lambda _: ())
+        sampler, sampling = opened.unwrap().sampler, checked.unwrap()
 
         def work() -> tuple[tuple[Sample, ...], ...]:
-            groups = sampler.sample([prompt.tokens for prompt in prompts], _sampling(params), num_samples=num_samples)
+            groups = sampler.sample([prompt.tokens for prompt in prompts], sampling, num_samples=num_samples)
             return tuple(tuple(map(_sample, group)) for group in groups)
 
         return await self._backend.do(work)
@@ -79,7 +97,10 @@ class TorchSampling(SamplingClient):
         opened = self._find(session)
         if isinstance(opened, Failure):
             return opened
-        sampler = opened.unwrap().sampler
+        checked = _text_only(inputs, opened.unwrap().sampler)
+        if isinstance(checked, Failure) or not inputs:
+            return checked.map(lambda _: ())
+        sampler = checked.unwrap()
         return await self._backend.do(lambda: tuple(map(tuple, sampler.logprobs([one.tokens for one in inputs]))))
 
     async def close_session(self, session: SamplingSession) -> Result[None, TrainError]:
@@ -90,6 +111,14 @@ class TorchSampling(SamplingClient):
     def _find(self, session: SamplingSession) -> Result[_Open, TrainError]:
         opened = self._sessions.get(session.id)
         return Success(opened) if opened is not None else Failure(SessionClosed(session_id=session.id))
+
+
+def _text_only(inputs: Sequence[ModelInput], value: T) -> Result[T, TrainError]:
+    """Give `value` when no input holds an image, which would be read as token 0."""
+    for index, one in enumerate(inputs):
+        if any(isinstance(chunk, ImageChunk) for chunk in one.chunks):
+            return Failure(Unsupported(feature=f"images (item {index})", backend="the torch handler"))
+    return Success(value)
 
 
 def _sampling(params: SamplingParams) -> "Sampling":

@@ -29,7 +29,7 @@ class HfTokenizer:
     @property
     def vocab_size(self) -> int:
         """One more than the largest token id."""
-        return _load(self.json).get_vocab_size()
+        return _vocab_size(self.json)
 
     def encode(self, text: str) -> tuple[TokenId, ...]:
         """Give the tokens of `text`, special tokens written in it included, none added."""
@@ -42,16 +42,22 @@ class HfTokenizer:
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         """Write a conversation as the model's own chat template does.
 
-        Raises: ValueError when the model has no template, or its template refuses the conversation.
+        Raises: ValueError when the model has no template, when its template refuses the conversation, and for tool calls.
         """
         if self.chat_template is None:
             raise ValueError("this model's tokenizer carries no chat template: use an instruct model")
         from jinja2 import TemplateError
 
+        if any(message.tool_calls for message in messages):
+            raise ValueError("this handler does not write tool calls yet")
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
             return _compile(self.chat_template).render(
-                messages=turns, add_generation_prompt=add_generation_prompt, **self.special_tokens
+                messages=turns,
+                add_generation_prompt=add_generation_prompt,
+                tools=None,  # as transformers does: templates ask whether they are None
+                documents=None,
+                **self.special_tokens,
             )
         except TemplateError as error:
             raise ValueError(str(error)) from error
@@ -61,7 +67,15 @@ class HfTokenizer:
 def _load(json: str) -> "tokenizers.Tokenizer":
     import tokenizers
 
-    return tokenizers.Tokenizer.from_str(json)
+    tokenizer = tokenizers.Tokenizer.from_str(json)
+    tokenizer.no_truncation()  # files saved after a training often carry its limit, and would cut texts silently
+    tokenizer.no_padding()
+    return tokenizer
+
+
+@lru_cache(maxsize=8)
+def _vocab_size(json: str) -> int:
+    return max(_load(json).get_vocab().values()) + 1  # ids may have gaps
 
 
 @lru_cache(maxsize=8)

@@ -1,14 +1,15 @@
 """`TrainingClient` on the local engine."""
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future as ThreadFuture
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_name, tokenizer_of
+from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_arguments, checked_name, tokenizer_of
 from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
 from crucible.train.ports import TrainingClient
 from crucible.train.types import (
@@ -28,9 +29,12 @@ from crucible.train.types import (
 )
 
 if TYPE_CHECKING:
-    from crucible.engine import Example, LoadedModel, LoraSpec, Trainer
+    from crucible.engine import Adam, Example, LoadedModel, LoraSpec, Trainer
 
 T = TypeVar("T")
+
+KEPT_RESULTS = 256
+"""How many awaited results can be awaited once more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,8 +52,10 @@ class TorchTraining(TrainingClient):
     def __init__(self, backend: TorchBackend) -> None:
         self._backend = backend
         self._sessions: dict[str, _Open] = {}
+        self._prefix = f"torch-{secrets.token_hex(4)}"  # so that nothing of another handler, or run, is taken for ours
         self._count = 0
         self._pending: dict[str, ThreadFuture[Result[object, TrainError]]] = {}
+        self._awaited: list[str] = []
 
     async def start_session(self, config: SessionConfig) -> Result[TrainingSession, TrainError]:
         """Load the model and attach fresh adapters."""
@@ -84,7 +90,7 @@ class TorchTraining(TrainingClient):
 
     def _register(self, opened: _Open) -> TrainingSession:
         self._count += 1
-        session_id = f"torch-{self._count}"
+        session_id = f"{self._prefix}-{self._count}"
         self._sessions[session_id] = opened
         return TrainingSession(
             id=session_id, model=opened.model, max_length=opened.loaded.max_length, step=opened.trainer.step
@@ -131,22 +137,26 @@ class TorchTraining(TrainingClient):
     ) -> Result[Future[OptimStepOutput], TrainError]:
         """Queue an optimizer step."""
 
-        def work(trainer: "Trainer") -> OptimStepOutput:
-            from crucible.engine import Adam
-
-            done = trainer.optim_step(Adam(**attrs.asdict(adam)))
+        def work(trainer: "Trainer", checked: "Adam") -> OptimStepOutput:
+            done = trainer.optim_step(checked)
             return OptimStepOutput(step=done.step, learning_rate=done.learning_rate, grad_norm=done.grad_norm)
 
-        return self._find(session).map(lambda opened: self._submit(session, "optim_step", lambda: work(opened.trainer)))
+        return self._find(session).bind(
+            lambda opened: _adam(adam).map(
+                lambda checked: self._submit(session, "optim_step", lambda: work(opened.trainer, checked))
+            )
+        )
 
     async def await_(self, future: Future[T]) -> Result[T, TrainError]:
         """Wait for what was queued."""
         pending = self._pending.get(future.id)
         if pending is None:
-            message = f"future {future.id} was not made by this handler"
-            return Failure(InvalidRequest(message=message, fix="await futures on the handler that gave them"))
-        result: Result[T, TrainError] = await self._backend.wait(pending)  # type: ignore[arg-type]  # future is typed
-        return result
+            message = f"future {future.id} is not known here"
+            fix = "await a future on the handler that gave it, before its session is closed"
+            return Failure(InvalidRequest(message=message, fix=fix))
+        result = await self._backend.wait(pending, session_id=future.session_id)
+        self._forget_old(future.id)
+        return cast("Result[T, TrainError]", result)
 
     async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
         """Write adapter, optimizer, random state and step to `root/checkpoints/name`: whole or not at all."""
@@ -175,12 +185,20 @@ class TorchTraining(TrainingClient):
         return await self._backend.do(work, about=str(directory))
 
     async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
-        """Let go of the adapters; the model stays loaded for the next session."""
+        """Let go of the adapters; the model stays loaded. What was submitted and has not begun is dropped."""
         self._sessions.pop(session.id, None)
-        mine = [key for key, future in self._pending.items() if key.startswith(f"{session.id}/") and future.done()]
-        for key in mine:
-            del self._pending[key]
+        for key in [key for key in self._pending if key.startswith(f"{session.id}/")]:
+            if not self._pending[key].cancel() and self._pending[key].done():
+                del self._pending[key]
+        self._awaited = [key for key in self._awaited if key in self._pending]
         return Success(None)
+
+    def _forget_old(self, awaited: str) -> None:
+        """Keep the newest results alone: they hold a number for each token, and a run has many steps."""
+        if awaited not in self._awaited:
+            self._awaited.append(awaited)
+        while len(self._awaited) > KEPT_RESULTS:
+            self._pending.pop(self._awaited.pop(0), None)
 
     def _find(self, session: TrainingSession) -> Result[_Open, TrainError]:
         opened = self._sessions.get(session.id)
@@ -204,6 +222,12 @@ class TorchTraining(TrainingClient):
         future = Future[T](id=f"{session.id}/{operation}-{self._count}", session_id=session.id, operation=operation)
         self._pending[future.id] = self._backend.submit(work)
         return future
+
+
+def _adam(adam: AdamParams) -> "Result[Adam, TrainError]":
+    from crucible.engine import Adam
+
+    return checked_arguments(lambda: Adam(**attrs.asdict(adam)))
 
 
 def _lora_spec(lora: LoraConfig) -> "LoraSpec":
