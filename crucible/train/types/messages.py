@@ -1,6 +1,6 @@
-"""Conversations: messages, tools and what a chat model answers."""
+"""Conversations: messages with text, images, thinking and tool calls, and the tools that a model may call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import attrs
@@ -28,12 +28,103 @@ class ToolCall:
 
 
 @attrs.frozen(kw_only=True)
+class TextPart:
+    """Text for the reader."""
+
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class ThinkingPart:
+    """What a model says to itself before it answers."""
+
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class ImagePart:
+    """An encoded image; how many positions it takes in the context, the renderer of the model says."""
+
+    data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
+    format: Literal["png", "jpeg"]
+
+
+Part: TypeAlias = TextPart | ThinkingPart | ImagePart
+
+
+def _frozen_content(content: str | Sequence[Part]) -> str | tuple[Part, ...]:
+    return content if isinstance(content, str) else tuple(content)
+
+
+@attrs.frozen(kw_only=True)
 class Message:
-    """One turn of a conversation. `trainable` chooses turns by hand when training on `customized`."""
+    """One turn of a conversation: its content is text, or parts in order.
+
+    A tool's result is a message of role `tool`: `tool_call_id` names the call that it answers, `name` the tool.
+    `trainable` chooses turns by hand when training on `customized`.
+
+    >>> text_of(Message(role="user", content=(TextPart(text="What is "), TextPart(text="this?"))))
+    'What is this?'
+    """
 
     role: Role = attrs.field(validator=attrs.validators.in_(ROLES))
-    content: str
+    content: str | tuple[Part, ...] = attrs.field(converter=_frozen_content)
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
     trainable: bool | None = None
+
+
+def parts_of(message: Message) -> tuple[Part, ...]:
+    """Give the content as parts; empty text is no part.
+
+    >>> parts_of(Message(role="user", content="Hi"))
+    (TextPart(text='Hi'),)
+    """
+    content = message.content
+    if isinstance(content, str):
+        return (TextPart(text=content),) if content else ()
+    return content
+
+
+def text_of(message: Message) -> str:
+    """Give the text for the reader, without thinking and images."""
+    return "".join(part.text for part in parts_of(message) if isinstance(part, TextPart))
+
+
+def thinking_of(message: Message) -> str:
+    """Give the thinking; empty where there is none.
+
+    >>> thinking_of(assistant_message("4", thinking="2 + 2"))
+    '2 + 2'
+    """
+    return "".join(part.text for part in parts_of(message) if isinstance(part, ThinkingPart))
+
+
+def images_of(message: Message) -> tuple[ImagePart, ...]:
+    """Give the images, in order."""
+    return tuple(part for part in parts_of(message) if isinstance(part, ImagePart))
+
+
+def assistant_message(text: str, *, thinking: str = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
+    """Make an assistant's message in its plainest form: text alone is text, thinking comes first as a part.
+
+    >>> assistant_message("4").content, assistant_message("", thinking="Hm.").content
+    ('4', (ThinkingPart(text='Hm.'),))
+    """
+    if not thinking:
+        return Message(role="assistant", content=text, tool_calls=tuple(tool_calls))
+    parts: tuple[Part, ...] = (ThinkingPart(text=thinking), *((TextPart(text=text),) if text else ()))
+    return Message(role="assistant", content=parts, tool_calls=tuple(tool_calls))
+
+
+def plainest(message: Message) -> Message:
+    """Give the message with its text joined, and its thinking joined before it; a message with images stays.
+
+    >>> plainest(Message(role="user", content=(TextPart(text="a"), TextPart(text="b")))).content
+    'ab'
+    """
+    if isinstance(message.content, str) or images_of(message):
+        return message
+    content = assistant_message(text_of(message), thinking=thinking_of(message)).content
+    return attrs.evolve(message, content=content)

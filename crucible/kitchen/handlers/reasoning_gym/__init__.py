@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["ReasoningGymEvaluator", "datasets", "tasks", "verifier"]
 
 _SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "test": 1_000_000_007}
-_SEED_STRIDE = 3_000_000_019  # the library draws row i from seed + i: neighbouring seeds would share nearly all rows
+
+# The library draws row i from seed + i, so that neighbouring seeds would share nearly all rows: ours are laid far apart, by
+# steps of the golden ratio. Some tasks take no seed beyond 32 bits.
+_NUM_SEEDS = 2**31
+_SEED_STRIDE = 1_327_217_885
+_BAD_OPTIONS = (ValueError, TypeError, AssertionError)
 _ENTRY = frozenset({"question", "answer", "metadata"})
 
 
@@ -107,9 +112,15 @@ def _rows(config: DatasetConfig, split: str) -> Result[tuple[Row, ...], TrainErr
     seed = config.options.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:  # the library's generator takes -1 for 1
         return Failure(InvalidRequest(message=f"seed must be a whole number from 0 on, not {seed!r}"))
-    return _task(config, seed=seed * _SEED_STRIDE + _SPLIT_SEEDS[split]).map(
-        lambda task: tuple(map(_row, map(task.__getitem__, range(len(task)))))
-    )
+    spread = (seed * _SEED_STRIDE + _SPLIT_SEEDS[split]) % _NUM_SEEDS
+    return _task(config, seed=spread).bind(lambda task: _drawn(task, config))
+
+
+def _drawn(task: _Task, config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
+    try:
+        return Success(tuple(map(_row, map(task.__getitem__, range(len(task))))))
+    except _BAD_OPTIONS as error:
+        return Failure(_bad_options(config, error))
 
 
 def _row(entry: dict[str, object]) -> Row:
@@ -136,7 +147,11 @@ def _task(config: DatasetConfig, *, seed: int) -> Result[_Task, TrainError]:
     options = {"size": 1000, **{name: value for name, value in config.options.items() if name != "seed"}}
     try:
         task: _Task = reasoning_gym.create_dataset(config.name, seed=seed, **options)
-    except (ValueError, TypeError, AssertionError) as error:
-        message = f"task {config.name!r} does not take the options {dict(config.options)}: {error}"
-        return Failure(InvalidRequest(message=message, fix="correct DatasetConfig.options"))
+    except _BAD_OPTIONS as error:
+        return Failure(_bad_options(config, error))
     return Success(task)
+
+
+def _bad_options(config: DatasetConfig, error: Exception) -> InvalidRequest:
+    message = f"task {config.name!r} does not take the options {dict(config.options)}: {error}"
+    return InvalidRequest(message=message, fix="correct DatasetConfig.options")
