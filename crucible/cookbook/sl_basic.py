@@ -7,6 +7,7 @@ adapter in `runs/<run id>/`.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,6 +80,7 @@ def handlers(root: Path | str) -> Handlers[Ports | MetricsStore | EventStore]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the recipe from the command line; give the exit status."""
     options = _parser().parse_args(arguments)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the run has a progress bar of its own
     run_id = f"{NAME}_{new_run_id()}"
     root = options.runs / run_id
     chosen = recipe(config(model=options.model or smollm2(), seed=options.seed, num_rows=options.rows))

@@ -24,13 +24,16 @@ Record: TypeAlias = dict[str, Json]
 class Entry:
     """A call: where, what, with which arguments (digest and text of each), and the result.
 
-    The result is None for a call that was cancelled while it was made: nobody saw its answer.
+    The result is None for a call that was cancelled while it was made: nobody saw its answer. `began` and `ended` are
+    moments of the journal's own clock, which only counts; 0 where the order does not matter.
     """
 
     path: str
     call: str
     arguments: dict[str, tuple[str, str]]
     result: Result[object, object] | None
+    began: int = 0
+    ended: int = 0
 
 
 class JournalError(Exception):
@@ -50,6 +53,7 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._in_doubt: dict[str, str] = {}
         self._sequence = 0
+        self._moment = 0
         self._file: int | None = None
         self._closed = False
         self._end = 0  # of the last whole frame in the file
@@ -88,7 +92,8 @@ class Journal:
             self._take(record)
         rest = data[self._end :]
         if b"\n" in rest:
-            path.with_name(f"{path.name}.damaged").write_bytes(rest)
+            with path.with_name(f"{path.name}.damaged").open("ab") as kept:
+                kept.write(rest)
         self._cut()
 
     @property
@@ -105,6 +110,11 @@ class Journal:
     def at(self, path: str) -> Entry | None:
         """Find the call recorded at a path."""
         return self._entries.get(path)
+
+    def moment(self) -> int:
+        """Count on: the number of this moment in the order of all that is recorded here."""
+        self._moment += 1
+        return self._moment
 
     def intend(self, path: str, call: str) -> None:
         """Note that a call that must not be repeated is about to be made."""
@@ -153,6 +163,7 @@ class Journal:
             self._keep(entry)
 
     def _keep(self, entry: Entry) -> None:
+        self._moment = max(self._moment, entry.ended)
         if entry.result is not None:
             self._in_doubt.pop(entry.path, None)
         self._entries[entry.path] = entry

@@ -8,11 +8,13 @@ from typing import TypeVar
 
 import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 from returns.result import Failure, Result
 
 from crucible.effects._codec import UnrecordableError, digest
 from crucible.effects._handlers import Call, Handlers, Proceed
 from crucible.effects._journal import Entry, Journal
+from crucible.effects._order import Order, Stalled
 from crucible.effects._path import show_path
 from crucible.effects._port import Port, is_repeatable
 
@@ -83,15 +85,22 @@ def record(handlers: Handlers[R], journal: Journal) -> Handlers[R]:
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
         path = show_path(call.path)
         journal.expect_none_at(path)
-        entry = Entry(path=path, call=call.name, arguments=_fingerprints(call), result=None)
+        arguments = _fingerprints(call)
         if not is_repeatable(call.operation):
             journal.intend(path, call.name)
+        began, result = journal.moment(), None
+
+        def answered() -> Entry:
+            return Entry(
+                path=path, call=call.name, arguments=arguments, result=result, began=began, ended=journal.moment()
+            )
+
         try:
             result = await proceed(call)
         except anyio.get_cancelled_exc_class():
-            journal.append(entry)
+            journal.append(answered())
             raise
-        journal.append(attrs.evolve(entry, result=result))
+        journal.append(answered())
         return result
 
     return handlers.wrap(around)
@@ -104,33 +113,46 @@ class Diverged(Exception):  # noqa: N818  # what happened, not a kind of error
 def replay(journal: Journal) -> Handlers[Port]:
     """Answer every call of every port from `journal`, with no handler behind it.
 
-    A call that was cancelled while it was recorded waits to be cancelled again, by the same time limit or sibling.
+    Branches that run side by side are answered in the recorded order. A call that was cancelled while it was recorded
+    waits to be cancelled again, by the same time limit or sibling.
 
     Raises, while running: Diverged at the first call that differs from the recording, or when calls are left over.
     """
-    answered: set[str] = set()
+    order = Order(journal)
+
+    def at_start() -> None:
+        nonlocal order
+        order = Order(journal)
 
     async def answer(call: Call) -> Result[object, object]:
-        path = show_path(call.path)
-        entry = journal.at(path)
+        entry = journal.at(show_path(call.path))
         now = _fingerprints(call)
         if entry is None or entry.call != call.name or entry.arguments != now:
-            raise Diverged(_difference(call, now, entry, _next_unanswered(journal, answered)))
-        answered.add(path)
-        while entry.result is None:
-            await anyio.sleep_forever()
+            await checkpoint()  # a branch that is cancelled by now was so in the recording, before it made this call
+            raise Diverged(_difference(call, now, entry, order.unmade))
+        order.begin(entry)
+        try:
+            if entry.result is None:
+                await order.cancellation()
+            await order.turn(entry)
+        except Stalled:
+            raise Diverged(_standstill(call, entry, order.unmade)) from None
+        finally:
+            order.end(entry)
         return entry.result
 
     def at_end() -> None:
-        left = _next_unanswered(journal, answered)
+        left = order.unmade
         if left is not None:
             raise Diverged(f"the program ended, but the recording goes on with {left.call} at {left.path}")
 
-    return Handlers.of_every_port(answer, at_start=answered.clear, at_end=at_end)
+    return Handlers.of_every_port(answer, at_start=at_start, at_end=at_end)
 
 
-def _next_unanswered(journal: Journal, answered: set[str]) -> Entry | None:
-    return next((entry for entry in journal if entry.path not in answered), None)
+def _standstill(call: Call, entry: Entry, unmade: Entry | None) -> str:
+    if entry.result is None or unmade is None:
+        return f"{call} was cancelled when it was recorded, and nothing cancels it now"
+    return f"the program does not make {unmade.call} at {unmade.path}, which was recorded before the end of {call}"
 
 
 def _difference(call: Call, now: dict[str, tuple[str, str]], entry: Entry | None, following: Entry | None) -> str:

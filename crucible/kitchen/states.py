@@ -68,9 +68,12 @@ class Tokenized(Generic[C_co]):
 
 @attrs.frozen(kw_only=True)
 class TrainingState(Generic[C_co]):
-    """A run that is ready to train; `step` counts finished optimizer steps, in this one place.
+    """A run that is ready to train.
 
-    Each workflow adds what it draws batches from.
+    `step` counts finished optimizer steps, `step_before` what it was before the last update (which may take several), and
+    `batches_done` the batches that were drawn and used: where a resumed run goes on.
+
+    Each workflow adds what it draws batches from. `batches` are those left of this epoch, by the indices of their examples.
     """
 
     config: C_co
@@ -78,7 +81,11 @@ class TrainingState(Generic[C_co]):
     tokenizer: Tokenizer
     optimization: Optimization
     step: int = 0
+    step_before: int = 0
+    batches_done: int = 0
     epoch: int = 0
+    num_examples: int
+    batches: tuple[tuple[int, ...], ...] = ()
     epoch_loss: float = 0.0
     epoch_steps: int = 0
     checkpoint: Checkpoint | None = None

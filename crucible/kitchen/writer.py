@@ -7,7 +7,7 @@ import anyio
 
 from crucible.effects import Eff, Failure, Interpret, Json, Path, perform, show_path
 from crucible.telemetry.errors import StoreError
-from crucible.telemetry.events import attributes_of, measurements_of, metrics_of, name_of
+from crucible.telemetry.measures import attributes_of, measurements_of, metrics_of, name_of
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import EventRecord, MetricPoint
 

@@ -1,14 +1,10 @@
 """What a run tells: a closed union of events, each with its name, its measurements and its units."""
 
-from collections.abc import Mapping
 from typing import ClassVar, TypeAlias
 
 import attrs
 
-from crucible.effects import Json
-
 _PREFIX = "crucible_kitchen"
-_NOT_MEASURED = frozenset({"step", "epoch"})
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +93,62 @@ class TrainingStep:
 
 
 @attrs.frozen(kw_only=True)
+class PreferenceStep:
+    """An optimizer step on pairs: rewards in nats times beta, `accuracy` the share of pairs ranked as they should be."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.dpo.step"
+    METRICS: ClassVar[str] = "preference/"
+    step: int
+    metrics: dict[str, float]
+    num_pairs: int
+
+
+@attrs.frozen(kw_only=True)
+class PreferencesEvaluated:
+    """Held-out pairs were ranked by the weights as they are: margin and accuracy as in `PreferenceStep`."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.dpo.eval"
+    METRICS: ClassVar[str] = "held_out/"
+    step: int
+    metrics: dict[str, float]
+    num_pairs: int
+
+
+@attrs.frozen(kw_only=True)
+class DistillationStep:
+    """A round of on-policy distillation: `teacher_kl` is the mean reverse KL, in nats per sampled token, before the update."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.distillation.step"
+    METRICS: ClassVar[str] = "distillation/"
+    step: int
+    metrics: dict[str, float]
+    num_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class RolloutCompleted:
+    """A round of episodes: how many, how many failed, and their rewards."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.rl.rollout_complete"
+    METRICS: ClassVar[str] = "rollout/"
+    step: int
+    metrics: dict[str, float]
+    num_trajectories: int
+    num_failed: int
+
+
+@attrs.frozen(kw_only=True)
+class ReinforcementStep:
+    """A round of reinforcement learning: rewards, KL between sampler and trainer, entropy (nats per token), the update."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.rl.step"
+    METRICS: ClassVar[str] = "rl/"
+    step: int
+    metrics: dict[str, float]
+    num_tokens: int
+
+
+@attrs.frozen(kw_only=True)
 class EpochCompleted:
     """All batches of an epoch were trained on."""
 
@@ -139,6 +191,44 @@ class SampleShown:
 
 
 @attrs.frozen(kw_only=True)
+class TriggersChecked:
+    """A deployment was looked at for reasons to train again."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.feedback.triggers_checked"
+    deployment: str
+    num_triggers: int
+    kinds: str
+
+
+@attrs.frozen(kw_only=True)
+class FeedbackCurated:
+    """Examples were chosen; `sources` counts them by where they come from."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.feedback.data_curated"
+    deployment: str
+    num_examples: int
+    sources: dict[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class FeedbackExported:
+    """Examples were written as a dataset."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.feedback.data_exported"
+    deployment: str
+    path: str
+    num_rows: int
+
+
+@attrs.frozen(kw_only=True)
+class BaselineUpdated:
+    """Drift is measured from here on."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.feedback.baseline_updated"
+    deployment: str
+
+
+@attrs.frozen(kw_only=True)
 class ArtifactSaved:
     """Something of lasting worth was written: trained weights, a report."""
 
@@ -168,60 +258,20 @@ Event: TypeAlias = (
     | DatasetLoaded
     | DatasetBuilt
     | TrainingStep
+    | PreferenceStep
+    | PreferencesEvaluated
+    | DistillationStep
+    | RolloutCompleted
+    | ReinforcementStep
     | EpochCompleted
     | CheckpointSaved
     | EvaluationCompleted
     | SampleShown
+    | TriggersChecked
+    | FeedbackCurated
+    | FeedbackExported
+    | BaselineUpdated
     | ArtifactSaved
     | ModelRegistered
 )
 """Every event a run of ours tells. Users may `tell` frozen attrs classes of their own with a `NAME`."""
-
-
-def name_of(event: object) -> str:
-    """Give the name under which an event is stored: its `NAME`, or its class's name."""
-    name: str = getattr(event, "NAME", type(event).__name__)
-    return name
-
-
-def measurements_of(event: object) -> dict[str, float]:
-    """Give the numbers that an event measured, by field; `step` and `epoch` say where, not what.
-
-    >>> measurements_of(EpochCompleted(step=8, epoch=0, mean_loss=1.5))
-    {'mean_loss': 1.5}
-    """
-    numbers: dict[str, float] = {}
-    for name, value in _fields(event).items():
-        if isinstance(value, Mapping):
-            numbers |= {key: float(number) for key, number in value.items()}
-        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in _NOT_MEASURED:
-            numbers[name] = value
-    return numbers
-
-
-def attributes_of(event: object) -> dict[str, Json]:
-    """Give what else an event says: its texts, flags, step and epoch; anything else as text."""
-    measured = measurements_of(event)
-    return {
-        name: value if value is None or isinstance(value, bool | int | float | str) else str(value)
-        for name, value in _fields(event).items()
-        if name not in measured and not isinstance(value, Mapping)
-    }
-
-
-def metrics_of(event: object) -> tuple[int, dict[str, float]] | None:
-    """Give the step of an event and its metrics by name; None for an event that is no point of a series.
-
-    >>> metrics_of(EvaluationCompleted(step=8, metrics={"accuracy": 0.5}, num_examples=4))
-    (8, {'eval/accuracy': 0.5, 'eval/num_examples': 4})
-    """
-    prefix: str | None = getattr(event, "METRICS", None)
-    step = _fields(event).get("step")
-    if prefix is None or not isinstance(step, int):
-        return None
-    return step, {f"{prefix}{name}": value for name, value in measurements_of(event).items()}
-
-
-def _fields(event: object) -> dict[str, object]:
-    kind = type(event)
-    return {field.name: getattr(event, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}

@@ -5,7 +5,9 @@ They need no test framework: a broken promise raises `ContractViolationError`, a
 
 from crucible.testing._laws import ContractViolationError
 from crucible.testing.blobs import check_blob_store
+from crucible.testing.code import check_code_client
 from crucible.testing.completer import check_completer
+from crucible.testing.custom_loss import check_custom_loss_client
 from crucible.testing.datasets import check_dataset_store
 from crucible.testing.embeddings import check_embedding_client
 from crucible.testing.evaluator import check_evaluator
@@ -22,7 +24,9 @@ from crucible.testing.vectors import check_vector_store
 __all__ = [
     "ContractViolationError",
     "check_blob_store",
+    "check_code_client",
     "check_completer",
+    "check_custom_loss_client",
     "check_dataset_store",
     "check_embedding_client",
     "check_evaluator",

@@ -8,7 +8,7 @@ from crucible.effects import Do, Handlers, do, perform
 from crucible.testing._laws import obey, refused, require, require_equal
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import LLMClient
-from crucible.train.types import ChatOptions, Message, ToolSpec
+from crucible.train.types import ChatOptions, Message, ToolSpec, text_of
 
 Law: TypeAlias = Do[TrainError, LLMClient, None]
 
@@ -48,7 +48,7 @@ def _answering() -> Law:
     response = yield from perform(LLMClient.chat, QUESTION)
     require_equal(response.message.role, "assistant", "the role of the answer")
     require_equal((response.finish_reason, response.message.tool_calls), ("stop", ()), "how the answer ended")
-    require(bool(response.message.content.strip()), "the answer is empty")
+    require(bool(text_of(response.message).strip()), "the answer is empty")
     require(response.usage.prompt_tokens > 0 and response.usage.completion_tokens > 0, f"{response.usage}")
     require(bool(response.model), "the response does not say which model gave it")
 
@@ -69,7 +69,7 @@ def _limits() -> Law:
 @do
 def _schema() -> Law:
     response = yield from perform(LLMClient.chat, QUESTION, ChatOptions(output_schema=SCHEMA))
-    answer = json.loads(response.message.content)
+    answer = json.loads(text_of(response.message))
     require(isinstance(answer, dict) and answer.keys() == {"colour", "certain"}, f"the answer is {answer!r}")
     require(isinstance(answer["colour"], str) and isinstance(answer["certain"], bool), f"the answer is {answer!r}")
 

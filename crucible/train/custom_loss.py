@@ -48,11 +48,20 @@ def weights_of(data: Sequence[Datum]) -> tuple[tuple[float, ...], ...]:
     )
 
 
-def selected(data: Sequence[Datum]) -> tuple[Datum, ...]:
-    """Give the cross-entropy data whose log-probabilities a custom loss reads: weight 1 where the weight is not 0."""
-    return tuple(
-        _with_weights(datum, [float(weight != 0) for weight in weights])
-        for datum, weights in zip(data, weights_of(data), strict=True)
+def selected(data: Sequence[Datum]) -> Result[tuple[Datum, ...], TrainError]:
+    """Give the cross-entropy data whose log-probabilities a custom loss reads: weight 1 where the weight is not 0.
+
+    Fails: InvalidRequest, with the index of the datum, for several targets at one position.
+    """
+    for index, datum in enumerate(data):
+        if any(len(tensor.shape) > 1 for tensor in datum.loss_fn_inputs.values()):
+            fix = "a custom loss takes one target for each position: split the datum with distillation.one_target_each"
+            return Failure(InvalidRequest(message="there are several targets for a position", fix=fix, index=index))
+    return Success(
+        tuple(
+            _with_weights(datum, [float(weight != 0) for weight in weights])
+            for datum, weights in zip(data, weights_of(data), strict=True)
+        )
     )
 
 
@@ -91,4 +100,6 @@ def check_output(data: Sequence[Datum], output: CustomLossOutput) -> Result[Cust
 
 
 def _with_weights(datum: Datum, weights: Sequence[float]) -> Datum:
-    return attrs.evolve(datum, loss_fn_inputs={**datum.loss_fn_inputs, "weights": TensorData.floats(weights)})
+    """Give the cross-entropy datum with these weights: what other losses need is left out."""
+    targets = {name: tensor for name, tensor in datum.loss_fn_inputs.items() if name == "target_tokens"}
+    return attrs.evolve(datum, loss_fn_inputs={**targets, "weights": TensorData.floats(weights)})

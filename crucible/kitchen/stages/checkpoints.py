@@ -8,6 +8,7 @@ from crucible.effects import Do, Eff, attempt, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.stages.passes import checkpoint_name
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import ArtifactSaved, CheckpointSaved
 from crucible.train.errors import TrainError
@@ -17,21 +18,24 @@ from crucible.train.types import TrainingSession
 S = TypeVar("S", bound=TrainingState[TrainingConfig])
 
 
-def is_due(step: int, *, every: int) -> bool:
-    """Tell whether something that happens every `every` optimizer steps is due after step number `step`; 0 means never.
+def is_due(step: int, *, before: int, every: int) -> bool:
+    """Tell whether something that happens every `every` optimizer steps fell due in the update from `before` to `step`.
 
-    >>> [step for step in range(7) if is_due(step, every=3)], is_due(6, every=0)
+    An update may take several steps; 0 means never.
+
+    >>> [step for step in range(1, 7) if is_due(step, before=step - 1, every=3)], is_due(6, before=5, every=0)
     ([3, 6], False)
+    >>> is_due(8, before=4, every=5)
+    True
     """
-    return every > 0 and step > 0 and step % every == 0
+    return every > 0 and step // every > before // every
 
 
 @generic_stage
 def save_checkpoint(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
     """Save weights, optimizer and random state under the number of the step."""
     state = context.state
-    name = f"step_{state.step:06d}"
-    checkpoint = yield from perform(TrainingClient.save_checkpoint, state.session, name)
+    checkpoint = yield from perform(TrainingClient.save_checkpoint, state.session, checkpoint_name(state))
     yield from tell(CheckpointSaved(step=checkpoint.step, path=checkpoint.path))
     return context.to(attrs.evolve(state, checkpoint=checkpoint))
 

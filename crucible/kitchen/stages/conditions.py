@@ -14,11 +14,11 @@ class Conditions(Generic[S]):
 
     def should_checkpoint(self, state: S) -> bool:
         """Tell whether a checkpoint is due after this step."""
-        return is_due(state.step, every=state.config.save_every)
+        return is_due(state.step, before=state.step_before, every=state.config.save_every)
 
     def should_evaluate(self, state: S) -> bool:
         """Tell whether an evaluation is due after this step."""
-        return self.is_measured(state) and is_due(state.step, every=state.config.eval_every)
+        return self.is_measured(state) and is_due(state.step, before=state.step_before, every=state.config.eval_every)
 
     def is_measured(self, state: S) -> bool:
         """Tell whether the run measures itself on held-out rows."""

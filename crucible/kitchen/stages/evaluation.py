@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, Failure, Result, attempt, bracket, do, from_result, perform, tell
+from crucible.effects import Do, Eff, attempt, bracket, do, fail, from_result, perform, tell
 from crucible.kitchen.config import EvaluationConfig, TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
@@ -15,22 +15,11 @@ from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import EvaluationCompleted, SampleShown
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
+from crucible.train.questions import Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
-from crucible.train.supervised import conversation_of
-from crucible.train.types import ModelInput, Row, SamplingConfig, SamplingParams, SamplingSession
+from crucible.train.types import SamplingConfig, SamplingParams, SamplingSession, text_of
 
 S = TypeVar("S", bound=TrainingState[TrainingConfig])
-T = TypeVar("T")
-
-
-@attrs.frozen(kw_only=True)
-class Question:
-    """A held-out row as a prompt, and the answer that it expects."""
-
-    row: Row
-    prompt: ModelInput
-    text: str
-    expected: str
 
 
 @generic_stage
@@ -66,7 +55,7 @@ def held_out_questions(
     rows = yield from perform(DatasetStore.read_rows, dataset, count=config.num_examples)
     if not rows:
         message = f"the evaluation dataset {dataset.name!r}, split {dataset.split!r}, has no rows"
-        yield from from_result(_failed(message, "check the split"))
+        yield from fail(InvalidRequest(message=message, fix="check the split"))
     questions = []
     for index, row in enumerate(rows):
         question = yield from from_result(question_of(row, renderer, index=index))
@@ -84,7 +73,7 @@ def greedy_answers(
     for start in range(0, len(questions), config.batch_size):
         batch = [question.prompt for question in questions[start : start + config.batch_size]]
         groups = yield from perform(SamplingClient.sample, session, batch, params)
-        answers += [renderer.parse_response(group[0].tokens).content for group in groups]
+        answers += [text_of(renderer.parse_response(group[0].tokens).message) for group in groups]
     return answers
 
 
@@ -97,25 +86,3 @@ def judge(
         for question, answer in zip(questions, answers, strict=True)
     )
     return perform(Evaluator.evaluate, EvaluationRequest(dataset=config.dataset.name, examples=examples))
-
-
-def question_of(row: Row, renderer: Renderer, *, index: int) -> Result[Question, TrainError]:
-    """Split a row into a prompt and the answer it expects.
-
-    Fails: InvalidRequest with the index when the row does not end with an assistant message.
-    """
-    read = conversation_of(row, index=index)
-    if isinstance(read, Failure):
-        return read
-    *asked, answer = read.unwrap()
-    if answer.role != "assistant" or not asked:
-        return _failed("the row does not end with an assistant message", "evaluate on rows with an answer", index)
-    return (
-        renderer.generation_prompt(asked)
-        .alt(lambda error: InvalidRequest(message=str(error), index=index))
-        .map(lambda prompt: Question(row=row, prompt=prompt, text=asked[-1].content, expected=answer.content))
-    )
-
-
-def _failed(message: str, fix: str, index: int | None = None) -> Result[T, InvalidRequest]:
-    return Failure(InvalidRequest(message=message, fix=fix, index=index))

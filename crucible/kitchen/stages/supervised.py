@@ -1,6 +1,5 @@
 """The stages of supervised fine-tuning, from rows to batches."""
 
-from collections.abc import Sequence
 from typing import Never
 
 import attrs
@@ -9,10 +8,11 @@ from crucible.effects import Do, from_result, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
+from crucible.kitchen.stages.passes import position_of
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Batched, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt
-from crucible.train.algorithms.batching import epoch_batches, steps_per_epoch
+from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.errors import TrainError
 from crucible.train.renderers import ChatTemplateRenderer, TrainOnWhat
 from crucible.train.supervised import DatumRules, build_data
@@ -31,7 +31,6 @@ class SupervisedState(TrainingState[SupervisedConfig]):
     """The data is built: batches can be drawn."""
 
     data: tuple[Datum, ...]
-    batches: tuple[tuple[int, ...], ...] = ()
 
 
 @stage
@@ -44,6 +43,7 @@ def build_supervised_dataset(
     rules = DatumRules(train_on=config.train_on, max_length=limit, truncate=config.truncate)
     data = yield from from_result(build_data(state.rows, ChatTemplateRenderer(state.tokenizer), rules))
     total_steps = config.epochs * steps_per_epoch(len(data), batch_size=config.batch_size)
+    position = position_of(config, state.session, num_examples=len(data))
     yield from tell(
         DatasetBuilt(
             num_examples=len(data),
@@ -59,30 +59,12 @@ def build_supervised_dataset(
             tokenizer=state.tokenizer,
             optimization=optimization_of(config, total_steps=total_steps),
             data=data,
-            step=state.session.step,
-            epoch=state.session.step // steps_per_epoch(len(data), batch_size=config.batch_size),
+            num_examples=len(data),
+            step=position.step,
+            epoch=position.epoch,
+            batches_done=position.batches_done,
         )
     )
-
-
-def epochs(state: SupervisedState) -> Sequence[int]:
-    """The epochs that are left: a resumed run goes on in the epoch in which its checkpoint was made."""
-    return range(state.epoch, state.config.epochs)
-
-
-@pure_stage
-def set_epoch(context: Context[Iteration[SupervisedState, int]]) -> Context[SupervisedState]:
-    """Shuffle the data for this epoch: reproducibly, and differently in each."""
-    state, epoch = context.state.state, context.state.item
-    config = state.config
-    batches = epoch_batches(len(state.data), batch_size=config.batch_size, epoch=epoch, seed=config.seed)
-    left = batches[max(state.step - epoch * len(batches), 0) :]
-    return context.to(attrs.evolve(state, epoch=epoch, batches=left))
-
-
-def batches(state: SupervisedState) -> Sequence[tuple[int, ...]]:
-    """The batches of this epoch that are left."""
-    return state.batches
 
 
 @pure_stage

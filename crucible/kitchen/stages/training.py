@@ -55,6 +55,8 @@ def await_step(context: Context[Stepping[S]]) -> Do[TrainError, TrainingClient, 
     base = attrs.evolve(
         state.base,
         step=state.base.step + 1,
+        step_before=state.base.step,
+        batches_done=state.base.batches_done + 1,
         epoch_loss=state.base.epoch_loss + gradients.loss,
         epoch_steps=state.base.epoch_steps + 1,
     )

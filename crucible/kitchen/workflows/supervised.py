@@ -5,16 +5,14 @@ from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
 from crucible.kitchen.stages.evaluation import evaluate
+from crucible.kitchen.stages.passes import Passes
 from crucible.kitchen.stages.registration import register_model
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
 from crucible.kitchen.stages.supervised import (
     SupervisedConfig,
     SupervisedState,
-    batches,
     build_supervised_dataset,
-    epochs,
     get_batch,
-    set_epoch,
 )
 from crucible.kitchen.stages.training import (
     await_step,
@@ -24,6 +22,7 @@ from crucible.kitchen.stages.training import (
     optim_step,
 )
 
+passes = Passes[SupervisedState]()
 when = Conditions[SupervisedState]()
 measure = conditional(when.is_measured, evaluate)
 
@@ -36,7 +35,7 @@ train_batch = (
     >> conditional(when.should_checkpoint, save_checkpoint)
     >> conditional(when.should_evaluate, evaluate)
 )
-train_epoch = set_epoch >> loop("batches", batches, train_batch) >> log_epoch_metrics
+train_epoch = passes.set_epoch >> loop("batches", passes.batches, train_batch) >> log_epoch_metrics
 
 supervised = (
     starting_from(SupervisedConfig)
@@ -45,7 +44,7 @@ supervised = (
     >> init_tokenizer
     >> build_supervised_dataset
     >> measure
-    >> loop("epochs", epochs, train_epoch)
+    >> loop("epochs", passes.epochs, train_epoch)
     >> save_final_weights
     >> measure
     >> conditional(when.is_registered, register_model)

@@ -14,10 +14,6 @@ from crucible.train.algorithms.sequences import averaging_weights, sequence_logp
 from crucible.train.algorithms.stable import log_odds, log_odds_slope, log_sigmoid, sigmoid
 from crucible.train.custom_loss import CustomLossOutput
 
-_positive = attrs.validators.gt(0)
-_not_negative = attrs.validators.ge(0)
-_share = [attrs.validators.ge(0), attrs.validators.lt(0.5)]
-
 
 @attrs.frozen(kw_only=True)
 class Pairs:
@@ -68,8 +64,8 @@ class Dpo:
     """
 
     pairs: Pairs
-    beta: float = attrs.field(default=0.1, validator=_positive)
-    label_smoothing: float = attrs.field(default=0.0, validator=_share)
+    beta: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+    label_smoothing: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.lt(0.5)])
 
     def __call__(self, logprobs: Sequence[Sequence[float]], /) -> CustomLossOutput:
         """Evaluate the loss."""
@@ -94,7 +90,7 @@ class Ipo:
     """
 
     pairs: Pairs
-    beta: float = attrs.field(default=0.1, validator=_positive)
+    beta: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
     average: bool = True
 
     def __call__(self, logprobs: Sequence[Sequence[float]], /) -> CustomLossOutput:
@@ -117,8 +113,8 @@ class SimPo:
     """
 
     weights_NT: tuple[tuple[float, ...], ...]
-    beta: float = attrs.field(default=2.0, validator=_positive)
-    gamma: float = attrs.field(default=1.0, validator=_not_negative)
+    beta: float = attrs.field(default=2.0, validator=attrs.validators.gt(0))
+    gamma: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
 
     def __call__(self, logprobs: Sequence[Sequence[float]], /) -> CustomLossOutput:
         """Evaluate the loss."""
@@ -144,7 +140,7 @@ class Orpo:
     """
 
     weights_NT: tuple[tuple[float, ...], ...]
-    coef: float = attrs.field(default=0.1, validator=_not_negative)
+    coef: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
 
     def __call__(self, logprobs: Sequence[Sequence[float]], /) -> CustomLossOutput:
         """Evaluate the loss."""
@@ -178,9 +174,9 @@ class BradleyTerry:
     """
 
     weights_NT: tuple[tuple[float, ...], ...]
-    scale: float = attrs.field(default=1.0, validator=_positive)
-    margin: float = attrs.field(default=0.0, validator=_not_negative)
-    centring: float = attrs.field(default=0.0, validator=_not_negative)
+    scale: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    margin: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    centring: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
 
     def __call__(self, logprobs: Sequence[Sequence[float]], /) -> CustomLossOutput:
         """Evaluate the loss."""

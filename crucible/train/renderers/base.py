@@ -7,7 +7,7 @@ from typing import Protocol
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.train.types import Message, ModelInput, TokenId
+from crucible.train.types import Chunk, EncodedTextChunk, ImageChunk, Message, ModelInput, TokenId, ToolSpec
 
 
 class TrainOnWhat(Enum):
@@ -32,26 +32,94 @@ class RenderError:
 
 
 @attrs.frozen(kw_only=True)
+class PlacedImage:
+    """An image and the position of the first of its tokens."""
+
+    start: int
+    chunk: ImageChunk
+
+
+@attrs.frozen(kw_only=True)
 class RenderedExample:
-    """A conversation as tokens, with one weight for each: 1.0 where it is trained on, else 0.0."""
+    """A conversation as tokens, with one weight for each: 1.0 where it is trained on, else 0.0.
+
+    The positions of an image hold zeros, of weight 0.
+    """
 
     tokens: tuple[TokenId, ...]
     weights: tuple[float, ...]
+    images: tuple[PlacedImage, ...] = ()
+
+    @property
+    def model_input(self) -> ModelInput:
+        """The tokens and images in chunks."""
+        chunks: list[Chunk] = []
+        position = 0
+        for image in self.images:
+            chunks += [EncodedTextChunk(tokens=self.tokens[position : image.start]), image.chunk]
+            position = image.start + len(image.chunk)
+        chunks.append(EncodedTextChunk(tokens=self.tokens[position:]))
+        return ModelInput(chunks=tuple(chunk for chunk in chunks if len(chunk)))
+
+    def first(self, length: int) -> "RenderedExample":
+        """Give the first `length` tokens; an image that the cut goes through, or that would end it, is left out.
+
+        >>> RenderedExample(tokens=(5, 6, 7), weights=(0.0, 0.0, 1.0)).first(2)
+        RenderedExample(tokens=(5, 6), weights=(0.0, 0.0), images=())
+        """
+        kept = self.images
+        length = min(length, len(self.tokens))
+        while kept and kept[-1].start + len(kept[-1].chunk) >= length:
+            length = min(length, kept[-1].start)
+            kept = kept[:-1]
+        return RenderedExample(tokens=self.tokens[:length], weights=self.weights[:length], images=kept)
+
+
+@attrs.frozen(kw_only=True)
+class ParsedResponse:
+    """What a model answered. However broken, it is a message: what cannot be read as more stays in its text.
+
+    Args:
+        message: the assistant's message.
+        ended: whether the model ended its turn; False when it was cut off.
+        problem: what was wrong with the form, such as a tool call that is no JSON; None when nothing was.
+    """
+
+    message: Message
+    ended: bool
+    problem: str | None = None
 
 
 class Renderer(Protocol):
     """Writes conversations as one model family does, and reads its answers. Pure: it holds its tokenizer."""
 
-    def generation_prompt(self, messages: Sequence[Message]) -> Result[ModelInput, RenderError]:
+    @property
+    def stop_tokens(self) -> tuple[TokenId, ...]:
+        """The tokens that end a turn: to be given to the sampler."""
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The texts that end a turn, for families without a token for it."""
+
+    @property
+    def extends(self) -> bool:
+        """Whether a conversation up to an assistant's answer renders to the first tokens of every longer one.
+
+        Then a conversation of many turns is one training example. Where thinking is stripped from history, it is not.
+        """
+
+    def generation_prompt(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
+    ) -> Result[ModelInput, RenderError]:
         """Give the tokens after which the model writes the next assistant message."""
 
     def supervised_example(
-        self, messages: Sequence[Message], train_on: TrainOnWhat
+        self, messages: Sequence[Message], train_on: TrainOnWhat, *, tools: Sequence[ToolSpec] = ()
     ) -> Result[RenderedExample, RenderError]:
         """Give the tokens of a whole conversation and what is trained on."""
 
-    def parse_response(self, tokens: Sequence[TokenId]) -> Message:
-        """Read sampled tokens as an assistant message; the end of turn is cut off."""
+    def parse_response(self, tokens: Sequence[TokenId]) -> ParsedResponse:
+        """Read sampled tokens as an assistant message; the end of turn is cut off. Any tokens can be read."""
 
 
 def check_trainable(messages: Sequence[Message], train_on: TrainOnWhat) -> Result[None, RenderError]:

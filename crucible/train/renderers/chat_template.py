@@ -14,13 +14,24 @@ import attrs
 
 from crucible.effects import Failure, Result, Success
 from crucible.train.renderers.base import (
+    ParsedResponse,
     RenderedExample,
     RenderError,
     TrainOnWhat,
     check_trainable,
     is_trained_on,
 )
-from crucible.train.types import Message, ModelInput, TokenId, Tokenizer
+from crucible.train.types import (
+    Message,
+    ModelInput,
+    TokenId,
+    Tokenizer,
+    ToolSpec,
+    assistant_message,
+    images_of,
+    text_of,
+    thinking_of,
+)
 
 STAND_IN = "\ue000\uf8ff\ue000"
 """Stands for a content while its place is looked for: private code points, no blank, in no vocabulary's merges."""
@@ -58,25 +69,46 @@ class ChatTemplateRenderer:
 
     tokenizer: Tokenizer
 
-    def generation_prompt(self, messages: Sequence[Message]) -> Result[ModelInput, RenderError]:
+    @property
+    def stop_tokens(self) -> tuple[TokenId, ...]:
+        """The token that ends a sequence."""
+        return (self.tokenizer.eos_token,)
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
+    def extends(self) -> bool:
+        """Always: a template that rewrites earlier turns is an error here."""
+        return True
+
+    def generation_prompt(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
+    ) -> Result[ModelInput, RenderError]:
         """Give the tokens after which the model writes the next assistant message."""
-        return self._pieces(messages, TrainOnWhat.ALL_TOKENS).bind(
+        return self._pieces(messages, TrainOnWhat.ALL_TOKENS, tools).bind(
             lambda pieces: self._header(messages).map(
                 lambda header: ModelInput.from_tokens(self._encode([*pieces, _Piece(text=header, weight=1.0)]).tokens)
             )
         )
 
     def supervised_example(
-        self, messages: Sequence[Message], train_on: TrainOnWhat
+        self, messages: Sequence[Message], train_on: TrainOnWhat, *, tools: Sequence[ToolSpec] = ()
     ) -> Result[RenderedExample, RenderError]:
         """Give the tokens of a whole conversation and what is trained on."""
-        return check_trainable(messages, train_on).bind(lambda _: self._pieces(messages, train_on)).map(self._encode)
+        pieces = check_trainable(messages, train_on).bind(lambda _: self._pieces(messages, train_on, tools))
+        return pieces.map(self._encode)
 
-    def parse_response(self, tokens: Sequence[TokenId]) -> Message:
-        """Read sampled tokens as an assistant message; the end of turn is cut off."""
+    def parse_response(self, tokens: Sequence[TokenId]) -> ParsedResponse:
+        """Read sampled tokens as an assistant message, all of it text; the end of turn is cut off."""
         eos = self.tokenizer.eos_token
-        kept = tokens[: tokens.index(eos)] if eos in tokens else tokens
-        return Message(role="assistant", content=self.tokenizer.decode(kept))
+        known = [token for token in tokens if 0 <= token < self.tokenizer.vocab_size]
+        ended = eos in known
+        text = self.tokenizer.decode(known[: known.index(eos)] if ended else known)
+        problem = None if len(known) == len(tokens) else "the answer holds a number that is no token"
+        return ParsedResponse(message=assistant_message(text), ended=ended, problem=problem)
 
     def _encode(self, pieces: Sequence[_Piece]) -> RenderedExample:
         tokens: list[TokenId] = []
@@ -87,8 +119,10 @@ class ChatTemplateRenderer:
             weights += [run.weight] * len(encoded)
         return RenderedExample(tokens=tuple(tokens), weights=tuple(weights))
 
-    def _pieces(self, messages: Sequence[Message], train_on: TrainOnWhat) -> Result[list[_Piece], RenderError]:
-        problem = _unusable(messages)
+    def _pieces(
+        self, messages: Sequence[Message], train_on: TrainOnWhat, tools: Sequence[ToolSpec]
+    ) -> Result[list[_Piece], RenderError]:
+        problem = _unusable(messages, tools)
         if problem is not None:
             return Failure(problem)
         pieces: list[_Piece] = []
@@ -133,7 +167,7 @@ class ChatTemplateRenderer:
         shown = self._text([*earlier, attrs.evolve(message, content=STAND_IN)]).value_or("")
         head, mark, tail = shown.removeprefix(before).partition(STAND_IN)
         content = text[len(head) : len(text) - len(tail)]
-        fits = mark and head + content + tail == text and content.strip() == message.content.strip()
+        fits = mark and head + content + tail == text and content.strip() == text_of(message).strip()
         return (len(head), len(head) + len(content)) if fits else None
 
     def _header(self, messages: Sequence[Message]) -> Result[str, RenderError]:
@@ -162,13 +196,16 @@ def _runs(pieces: Sequence[_Piece]) -> list[_Piece]:
     return runs
 
 
-def _unusable(messages: Sequence[Message]) -> RenderError | None:
-    """Say why no template could write these messages."""
+def _unusable(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> RenderError | None:
+    """Say why these messages cannot be written here."""
     if not messages:
         return RenderError(message="a conversation needs at least one message")
+    if tools or any(images_of(message) or thinking_of(message) for message in messages):
+        made_for = "tools, images and thinking need a renderer made for the model family"
+        return RenderError(message=f"the chat template renderer writes text alone: {made_for}")
     for index, message in enumerate(messages):
         try:
-            message.content.encode()
+            text_of(message).encode()
         except UnicodeEncodeError:
             broken = f"the content of message {index} is no text: it holds half a surrogate pair; repair its encoding"
             return RenderError(message=broken)

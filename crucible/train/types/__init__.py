@@ -1,6 +1,9 @@
 """The values that the training ports take and give."""
 
 from crucible.train.types.blobs import BlobInfo, is_blob_path
+from crucible.train.types.chat_json import message_json, message_of, tool_json
+from crucible.train.types.code import CodeEnding, CodeLimits, CodeProgram, CodeRun
+from crucible.train.types.comparisons import Comparison, ComparisonLabel, LabeledComparison
 from crucible.train.types.datasets import Dataset, DatasetConfig, Row
 from crucible.train.types.hub import FileSelection, HubCommit, HubInfo, HubRepo, HubUpload, RepoType
 from crucible.train.types.inputs import (
@@ -14,7 +17,23 @@ from crucible.train.types.inputs import (
     TokenId,
 )
 from crucible.train.types.llm import ChatOptions, ChatResponse, FinishReason, TokenUsage
-from crucible.train.types.messages import ROLES, Message, Role, ToolCall, ToolSpec
+from crucible.train.types.messages import (
+    ROLES,
+    ImagePart,
+    Message,
+    Part,
+    Role,
+    TextPart,
+    ThinkingPart,
+    ToolCall,
+    ToolSpec,
+    assistant_message,
+    images_of,
+    parts_of,
+    plainest,
+    text_of,
+    thinking_of,
+)
 from crucible.train.types.ordering import permutation
 from crucible.train.types.sampling import Sample, SamplingConfig, SamplingParams, SamplingSession, StopReason
 from crucible.train.types.tokenizer import ByteTokenizer, Tokenizer
@@ -30,6 +49,13 @@ from crucible.train.types.training import (
     SessionConfig,
     TrainingSession,
 )
+from crucible.train.types.trajectories import (
+    PolicyDatum,
+    TokensWithLogprobs,
+    Trajectory,
+    TrajectoryGroup,
+    Transition,
+)
 from crucible.train.types.vectors import Condition, Match, MetadataValue, Vector, VectorCollection, VectorRow
 
 __all__ = [
@@ -41,6 +67,12 @@ __all__ = [
     "ChatResponse",
     "Checkpoint",
     "Chunk",
+    "CodeEnding",
+    "CodeLimits",
+    "CodeProgram",
+    "CodeRun",
+    "Comparison",
+    "ComparisonLabel",
     "Condition",
     "DType",
     "Dataset",
@@ -56,6 +88,8 @@ __all__ = [
     "HubRepo",
     "HubUpload",
     "ImageChunk",
+    "ImagePart",
+    "LabeledComparison",
     "LoraConfig",
     "LossFn",
     "Match",
@@ -63,6 +97,8 @@ __all__ = [
     "MetadataValue",
     "ModelInput",
     "OptimStepOutput",
+    "Part",
+    "PolicyDatum",
     "RepoType",
     "Role",
     "Row",
@@ -74,15 +110,30 @@ __all__ = [
     "SessionConfig",
     "StopReason",
     "TensorData",
+    "TextPart",
+    "ThinkingPart",
     "TokenId",
     "TokenUsage",
     "Tokenizer",
+    "TokensWithLogprobs",
     "ToolCall",
     "ToolSpec",
     "TrainingSession",
+    "Trajectory",
+    "TrajectoryGroup",
+    "Transition",
     "Vector",
     "VectorCollection",
     "VectorRow",
+    "assistant_message",
+    "images_of",
     "is_blob_path",
+    "message_json",
+    "message_of",
+    "parts_of",
     "permutation",
+    "plainest",
+    "text_of",
+    "thinking_of",
+    "tool_json",
 ]

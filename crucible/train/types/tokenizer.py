@@ -1,12 +1,13 @@
 """`Tokenizer`: text to token ids and back, as a value."""
 
+import re
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import attrs
 
 from crucible.train.types.inputs import TokenId
-from crucible.train.types.messages import Message
+from crucible.train.types.messages import Message, text_of
 
 
 @runtime_checkable
@@ -25,10 +26,13 @@ class Tokenizer(Protocol):
         """Give the tokens of `text`, special tokens written in it included, none added."""
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
-        """Give the text of `tokens`, special tokens included."""
+        """Give the text of `tokens`, special tokens included; a number that stands for no token gives no text."""
 
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         """Write a conversation as the model's own chat template does."""
+
+
+_MARKS = re.compile(r"(<\|im_(?:start|end)\|>)")
 
 
 @attrs.frozen
@@ -55,18 +59,20 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> tuple[TokenId, ...]:
         """Give the bytes of `text`, its turn marks as one token each."""
-        pieces = text.replace(self.START, "\ud800").replace(self.END, "\udc00")
-        marks = {"\ud800": (257,), "\udc00": (256,)}
+        marks = {self.START: (257,), self.END: (256,)}
         return tuple(
-            token for character in pieces for token in marks.get(character) or character.encode("utf-8", "replace")
+            token
+            for piece in _MARKS.split(text)
+            for token in (marks[piece] if piece in marks else piece.encode("utf-8", "replace"))
         )
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Give the text of `tokens`; bytes that are no UTF-8 become the replacement character."""
         marks = {256: self.END.encode(), 257: self.START.encode()}
-        return b"".join(marks.get(token) or bytes((token,)) for token in tokens).decode("utf-8", "replace")
+        known = [token for token in tokens if 0 <= token < self.vocab_size]
+        return b"".join(marks.get(token) or bytes((token,)) for token in known).decode("utf-8", "replace")
 
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         """Write a conversation in the ChatML form."""
-        turns = [f"{self.START}{message.role}\n{message.content}{self.END}\n" for message in messages]
+        turns = [f"{self.START}{message.role}\n{text_of(message)}{self.END}\n" for message in messages]
         return "".join(turns) + (f"{self.START}assistant\n" if add_generation_prompt else "")

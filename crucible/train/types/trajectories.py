@@ -86,14 +86,16 @@ class TrajectoryGroup:
     def __attrs_post_init__(self) -> None:
         sizes = len(self.trajectories_G), len(self.final_rewards_G), len(self.metrics_G)
         if len(set(sizes)) != 1:
-            raise ValueError(f"a group of {sizes[0]} trajectories has {sizes[1]} rewards and {sizes[2]} sets of metrics")
+            raise ValueError(
+                f"a group of {sizes[0]} trajectories has {sizes[1]} rewards and {sizes[2]} sets of metrics"
+            )
 
     @property
-    def total_rewards_G(self) -> tuple[float, ...]:
+    def total_rewards(self) -> tuple[float, ...]:
         """The reward of each trajectory: that of its steps and that of the group.
 
         >>> group = TrajectoryGroup(trajectories_G=(Trajectory(transitions=()),) * 2, final_rewards_G=(0.0, 1.0))
-        >>> group.total_rewards_G
+        >>> group.total_rewards
         (0.0, 1.0)
         """
         pairs = zip(self.trajectories_G, self.final_rewards_G, strict=True)
@@ -123,14 +125,23 @@ class PolicyDatum:
             raise ValueError(f"a policy datum has {sorted(_POLICY_INPUTS)}, not {sorted(self.datum.loss_fn_inputs)}")
 
     @property
-    def logprobs_N(self) -> tuple[float, ...]:
+    def logprobs(self) -> tuple[float, ...]:
         """The log-probability of each sampled token, 0.0 elsewhere."""
         return self.datum.loss_fn_inputs["logprobs"].data
 
     @property
-    def advantages_N(self) -> tuple[float, ...]:
+    def advantages(self) -> tuple[float, ...]:
         """The advantage of each sampled token, 0.0 elsewhere."""
         return self.datum.loss_fn_inputs["advantages"].data
+
+    @property
+    def scored(self) -> Datum:
+        """The datum of a custom loss: its targets, with weight 1 where one was sampled, so that only those are scored."""
+        inputs = {
+            "target_tokens": self.datum.loss_fn_inputs["target_tokens"],
+            "weights": TensorData.floats(self.mask_N),
+        }
+        return attrs.evolve(self.datum, loss_fn_inputs=inputs)
 
     def with_advantages(self, advantages_N: tuple[float, ...]) -> "PolicyDatum":
         """Give the same datum with other advantages."""

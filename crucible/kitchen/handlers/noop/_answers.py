@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 from crucible.effects import Json
 from crucible.kitchen.handlers.noop._bigram import TOKENIZER
-from crucible.train.types import FinishReason, Message, TokenUsage, ToolCall, ToolSpec
+from crucible.train.types import FinishReason, Message, TokenUsage, ToolCall, ToolSpec, text_of
 
 Answer: TypeAlias = Callable[[Sequence[Message]], str]
 """What to say to a conversation."""
@@ -28,9 +28,9 @@ def echo(messages: Sequence[Message], seed: int) -> str:
     >>> echo([Message(role="user", content="Hello.")], 0)
     'As you put it: Hello.'
     """
-    said = "\0".join(f"{message.role}\0{message.content}" for message in messages)
+    said = "\0".join(f"{message.role}\0{text_of(message)}" for message in messages)
     opener = random.Random(f"echo/{seed}/{said}").choice(_OPENERS)
-    return f"{opener}: {messages[-1].content}"
+    return f"{opener}: {text_of(messages[-1])}"
 
 
 def cut(text: str, messages: Sequence[Message], *, max_tokens: int | None, stop: Sequence[str]) -> Cut:
@@ -42,7 +42,7 @@ def cut(text: str, messages: Sequence[Message], *, max_tokens: int | None, stop:
     ends = [text.find(end) for end in stop if end and end in text]
     data = text[: min(ends, default=len(text))].encode("utf-8", "replace")
     kept = data if max_tokens is None else data[:max_tokens]
-    prompt = sum(len(TOKENIZER.encode(message.content)) for message in messages)
+    prompt = sum(len(TOKENIZER.encode(text_of(message))) for message in messages)
     usage = TokenUsage(prompt_tokens=prompt, completion_tokens=len(kept))
     return Cut(kept.decode("utf-8", "ignore"), "stop" if kept == data else "length", usage)
 

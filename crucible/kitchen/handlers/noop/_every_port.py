@@ -21,6 +21,7 @@ from crucible.kitchen.ports import Completer, Evaluator, FeedbackClient, ModelRe
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.train.ports import (
     BlobStore,
+    CustomLossClient,
     DatasetStore,
     EmbeddingClient,
     HubClient,
@@ -32,6 +33,7 @@ from crucible.train.ports import (
 
 EveryPort: TypeAlias = (
     TrainingClient
+    | CustomLossClient
     | SamplingClient
     | DatasetStore
     | BlobStore

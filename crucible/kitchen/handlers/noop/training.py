@@ -9,8 +9,9 @@ from crucible.kitchen.handlers.noop._bigram import TOKENIZER, Policy
 from crucible.kitchen.handlers.noop._losses import configured
 from crucible.kitchen.handlers.noop._scoring import Gradient, Scored, checked, score
 from crucible.kitchen.handlers.noop._shelf import Saved, Shelf
+from crucible.train.custom_loss import CustomLoss, CustomLossOutput, check_output, linearised, selected
 from crucible.train.errors import InvalidRequest, NonFiniteLoss, NotFound, SessionClosed, TrainError
-from crucible.train.ports import TrainingClient
+from crucible.train.ports import CustomLossClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
     Checkpoint,
@@ -28,15 +29,18 @@ from crucible.train.types import (
 T = TypeVar("T")
 
 
-def training(*, seed: int = 0, max_length: int = 32_768, shelf: Shelf | None = None) -> Handlers[TrainingClient]:
-    """Handle training with a model of some 66,000 numbers: deterministic, and it learns.
+def training(
+    *, seed: int = 0, max_length: int = 32_768, shelf: Shelf | None = None
+) -> Handlers[TrainingClient | CustomLossClient]:
+    """Handle training, on custom losses too, with a model of some 66,000 numbers: deterministic, and it learns.
 
     Args:
         seed: of the untrained model; sampling with the same seed reads the same one.
         max_length: the model's limit in tokens.
         shelf: where models are saved; a fresh one when None.
     """
-    return TrainingClient.handled_by(_Training(seed=seed, max_length=max_length, shelf=shelf or Shelf()))
+    both = _Training(seed=seed, max_length=max_length, shelf=shelf or Shelf())
+    return TrainingClient.handled_by(both) | CustomLossClient.handled_by(both)
 
 
 class _Open:
@@ -49,8 +53,8 @@ class _Open:
         self.promised: list[Result[object, TrainError]] = []
 
 
-class _Training(TrainingClient):
-    """A `TrainingClient` that keeps its sessions in this object."""
+class _Training(TrainingClient, CustomLossClient):
+    """A `TrainingClient` and `CustomLossClient` that keeps its sessions in this object."""
 
     def __init__(self, *, seed: int, max_length: int, shelf: Shelf) -> None:
         self._seed = seed
@@ -108,6 +112,22 @@ class _Training(TrainingClient):
 
         return self._scored(session, data, loss_fn, loss_fn_config).bind(kept)
 
+    async def forward_backward_custom(
+        self, session: TrainingSession, data: Sequence[Datum], loss: CustomLoss
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        def kept(scored: Sequence[Scored]) -> Result[Future[ForwardBackwardOutput], TrainError]:
+            if not any(datum.slopes for datum in scored):
+                fix = "look at the weights: at least one position must have a weight other than 0"
+                return Failure(InvalidRequest(message="no position of this batch is scored", fix=fix))
+            logprobs = tuple(datum.logprobs for datum in scored)
+            output = check_output(data, loss(logprobs))
+            return output.bind(lambda checked: self._learned(session, data, checked)).map(
+                lambda checked: self._promise(session, "forward_backward_custom", Success(_custom(checked, logprobs)))
+            )
+
+        chosen = selected(data)
+        return chosen.bind(lambda data: self._scored(session, data, "cross_entropy", None)).bind(kept)
+
     async def optim_step(
         self, session: TrainingSession, adam: AdamParams
     ) -> Result[Future[OptimStepOutput], TrainError]:
@@ -149,6 +169,15 @@ class _Training(TrainingClient):
         self._sessions.pop(session.id, None)
         return Success(None)
 
+    def _learned(
+        self, session: TrainingSession, data: Sequence[Datum], output: CustomLossOutput
+    ) -> Result[CustomLossOutput, TrainError]:
+        """Add the derivatives of a custom loss to the gradients."""
+        scored = self._scored(session, linearised(data, output), "cross_entropy", None)
+        for datum in scored.value_or(()):
+            self._sessions[session.id].gradient.add(datum.slopes)
+        return scored.map(lambda _: output)
+
     def _open(self, policy: Policy, step: int) -> TrainingSession:
         self._num_started += 1
         session_id = f"training-{self._num_started}"
@@ -184,6 +213,10 @@ class _Training(TrainingClient):
         open_, formula = state.unwrap(), loss.unwrap()
         problem = checked(data, formula, max_length=self._max_length)
         return problem.map(lambda _: tuple(score(open_.policy, datum, formula) for datum in data))
+
+
+def _custom(output: CustomLossOutput, logprobs: tuple[tuple[float, ...], ...]) -> ForwardBackwardOutput:
+    return ForwardBackwardOutput(loss=output.loss, logprobs=logprobs, metrics=dict(output.metrics))
 
 
 def _output(scored: Sequence[Scored]) -> Result[ForwardBackwardOutput, TrainError]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
-from crucible.train.types import Message, TokenId
+from crucible.train.types import Message, TokenId, text_of
 
 if TYPE_CHECKING:
     import tokenizers
@@ -50,7 +50,7 @@ class HfTokenizer:
 
         if any(message.tool_calls for message in messages):
             raise ValueError("this handler does not write tool calls yet")
-        turns = [{"role": message.role, "content": message.content} for message in messages]
+        turns = [{"role": message.role, "content": text_of(message)} for message in messages]
         try:
             return _compile(self.chat_template).render(
                 messages=turns,

@@ -1,4 +1,4 @@
-"""`TrainingClient` on the local engine."""
+"""`TrainingClient` and `CustomLossClient` on the local engine."""
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,10 @@ import attrs
 
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_arguments, checked_name, tokenizer_of
+from crucible.kitchen.handlers.torch.custom_loss import train_on_custom_loss
+from crucible.train.custom_loss import CustomLoss, selected
 from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
-from crucible.train.ports import TrainingClient
+from crucible.train.ports import CustomLossClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
     Checkpoint,
@@ -46,7 +48,7 @@ class _Open:
     model: str
 
 
-class TorchTraining(TrainingClient):
+class TorchTraining(TrainingClient, CustomLossClient):
     """Trains LoRA adapters with torch on this machine. Sessions on one model share its frozen weights."""
 
     def __init__(self, backend: TorchBackend) -> None:
@@ -131,6 +133,19 @@ class TorchTraining(TrainingClient):
             return ForwardBackwardOutput(loss=output.loss, logprobs=output.logprobs, metrics=dict(output.metrics))
 
         return self._submit_batch(session, data, "forward_backward", work)
+
+    async def forward_backward_custom(
+        self, session: TrainingSession, data: Sequence[Datum], loss: CustomLoss
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Queue a pass with the gradients of a loss that is evaluated in between."""
+
+        def submitted(chosen: Sequence[Datum]) -> Result[Future[ForwardBackwardOutput], TrainError]:
+            def work(trainer: "Trainer", examples: "list[Example]") -> ForwardBackwardOutput:
+                return train_on_custom_loss(trainer, examples, chosen, loss)
+
+            return self._submit_batch(session, chosen, "forward_backward_custom", work)
+
+        return selected(data).bind(submitted)
 
     async def optim_step(
         self, session: TrainingSession, adam: AdamParams

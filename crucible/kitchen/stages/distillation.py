@@ -1,0 +1,228 @@
+"""The stages of distillation: a student learns from teachers, on its own samples or on theirs."""
+
+from collections.abc import Sequence
+from typing import Literal, Never, TypeAlias
+
+import attrs
+
+from crucible.effects import Do, Eff, attempt, do, from_result, gather, perform, tell
+from crucible.kitchen.context import Context, Iteration
+from crucible.kitchen.stage import pure_stage, stage
+from crucible.kitchen.stages.passes import position_of
+from crucible.kitchen.stages.policy import (
+    Collected,
+    OnPolicyConfig,
+    OnPolicyState,
+    Updated,
+    sampling_from,
+    save_policy,
+    target_logprobs,
+)
+from crucible.kitchen.stages.setup import optimization_of
+from crucible.kitchen.states import Batched, Tokenized
+from crucible.telemetry.events import DistillationStep
+from crucible.train.algorithms.batching import steps_per_epoch
+from crucible.train.algorithms.distillation import imitation_datum, mixture_logprobs
+from crucible.train.algorithms.kl import reverse_kl_advantages
+from crucible.train.algorithms.policy_gradient import importance_sampling
+from crucible.train.algorithms.trajectories_to_data import trajectory_to_data
+from crucible.train.errors import TrainError
+from crucible.train.ports import SamplingClient, TrainingClient
+from crucible.train.questions import Question, question_of
+from crucible.train.renderers import ChatTemplateRenderer
+from crucible.train.types import Datum, ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession
+from crucible.train.types.trajectories import PolicyDatum, TokensWithLogprobs, Trajectory, Transition
+
+DistillationMode: TypeAlias = Literal["on_policy", "off_policy"]
+
+
+@attrs.frozen(kw_only=True)
+class DistillationConfig(OnPolicyConfig):
+    """A distillation run.
+
+    Args:
+        teachers: the models to learn from, with the student's tokenizer; several are mixed in equal shares.
+        mode: `on_policy`, the student samples and each token's reward is minus its reverse KL to the teacher; `off_policy`,
+            the teachers sample, once for all epochs, and the student imitates.
+        kl_coef: of the reverse KL.
+        kl_discount: how much a token answers for the KL of those after it.
+        teacher_batch: sequences in one request to a teacher.
+    """
+
+    teachers: tuple[SamplingConfig, ...] = attrs.field(validator=attrs.validators.min_len(1))
+    mode: DistillationMode = "on_policy"
+    kl_coef: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    kl_discount: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    teacher_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
+
+
+@attrs.frozen(kw_only=True)
+class DistillationState(OnPolicyState[DistillationConfig]):
+    """The prompts are rendered, the teachers open."""
+
+    prompts: tuple[ModelInput, ...]
+    teachers: tuple[SamplingSession, ...] = ()
+    answers: tuple[Datum, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class PromptBatch:
+    """A batch of prompts is chosen."""
+
+    base: DistillationState
+    prompts: tuple[ModelInput, ...]
+
+
+@stage
+def build_distillation_dataset(
+    context: Context[Tokenized[DistillationConfig]],
+) -> Do[TrainError, Never, Context[DistillationState]]:
+    """Render the rows into prompts, their answers left out; a row that cannot be used is named by its index."""
+    state, config = context.state, context.state.config
+    renderer = ChatTemplateRenderer(state.tokenizer)
+    questions: list[Question] = []
+    for index, row in enumerate(state.rows):
+        questions.append((yield from from_result(question_of(row, renderer, index=index))))
+    prompts = tuple(question.prompt for question in questions)
+    updates = config.updates_per_batch if config.mode == "on_policy" else 1
+    total_steps = config.epochs * steps_per_epoch(len(prompts), batch_size=config.batch_size) * updates
+    position = position_of(config, state.session, num_examples=len(prompts))
+    return context.to(
+        DistillationState(
+            config=config,
+            session=state.session,
+            tokenizer=state.tokenizer,
+            optimization=optimization_of(config, total_steps=total_steps),
+            num_examples=len(prompts),
+            prompts=prompts,
+            step=position.step,
+            batches_done=position.batches_done,
+            epoch=position.epoch,
+        )
+    )
+
+
+def _close_teachers(context: Context[DistillationState]) -> Eff[object, Never, SamplingClient]:
+    return gather([attempt(perform(SamplingClient.close_session, teacher)) for teacher in context.state.teachers])
+
+
+@stage(rollback=_close_teachers)
+def init_teacher(context: Context[DistillationState]) -> Do[TrainError, SamplingClient, Context[DistillationState]]:
+    """Open the teachers; they are closed again when anything after this fails."""
+    opened = context
+    try:
+        for config in context.state.config.teachers:
+            teacher = yield from perform(SamplingClient.start_session, config)
+            opened = context.to(attrs.evolve(context.state, teachers=(*opened.state.teachers, teacher)))
+    except BaseException:
+        yield from _close_teachers(opened)
+        raise
+    return opened
+
+
+@stage
+def cleanup_teacher(context: Context[DistillationState]) -> Do[TrainError, SamplingClient, Context[DistillationState]]:
+    """Close the teachers."""
+    for teacher in context.state.teachers:
+        yield from perform(SamplingClient.close_session, teacher)
+    return context.to(attrs.evolve(context.state, teachers=()))
+
+
+@stage
+def teacher_inference(
+    context: Context[DistillationState],
+) -> Do[TrainError, SamplingClient, Context[DistillationState]]:
+    """Let the teachers answer every prompt, in turn, once for all epochs; a failed request is an error, not a datum."""
+    state, config = context.state, context.state.config
+    answers: list[Datum] = []
+    for start in range(0, len(state.prompts), config.teacher_batch):
+        prompts = state.prompts[start : start + config.teacher_batch]
+        teacher = state.teachers[(start // config.teacher_batch) % len(state.teachers)]
+        params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + start)
+        groups = yield from perform(SamplingClient.sample, teacher, prompts, params)
+        answers += [imitation_datum(prompt, group[0].tokens) for prompt, group in zip(prompts, groups, strict=True)]
+    return context.to(attrs.evolve(state, answers=tuple(answers)))
+
+
+@pure_stage
+def get_imitation_batch(
+    context: Context[Iteration[DistillationState, tuple[int, ...]]],
+) -> Context[Batched[DistillationState]]:
+    """Pick the teachers' answers of this batch."""
+    state, indices = context.state.state, context.state.item
+    return context.to(Batched(base=state, batch=tuple(state.answers[index] for index in indices)))
+
+
+@pure_stage
+def get_distillation_batch(context: Context[Iteration[DistillationState, tuple[int, ...]]]) -> Context[PromptBatch]:
+    """Pick the prompts of this batch."""
+    state, indices = context.state.state, context.state.item
+    return context.to(PromptBatch(base=state, prompts=tuple(state.prompts[index] for index in indices)))
+
+
+@stage
+def student_inference(
+    context: Context[PromptBatch],
+) -> Do[TrainError, TrainingClient | SamplingClient, Context[Collected[DistillationState]]]:
+    """Let the student, as it is now, answer the prompts, and reward each token by minus its KL to the teachers."""
+    base, config = context.state.base, context.state.base.config
+    policy = yield from save_policy(base)
+    params = SamplingParams(
+        max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + 1_000_003 * base.batches_done
+    )
+    groups = yield from sampling_from(
+        policy,
+        lambda session: perform(
+            SamplingClient.sample, session, context.state.prompts, params, num_samples=config.group_size
+        ),
+    )
+    data = answers_as_data(context.state.prompts, groups)
+    teachers = yield from teachers_view(base.teachers, data, config.teacher_batch)
+    penalised = reverse_kl_advantages(data, teachers, coef=config.kl_coef, discount=config.kl_discount)
+    return context.to(
+        Collected(
+            base=attrs.evolve(base, policy=policy),
+            data=penalised.data,
+            loss=importance_sampling(),
+            metrics={"teacher_kl": penalised.kl, "num_sequences": float(len(data))},
+        )
+    )
+
+
+def answers_as_data(prompts: Sequence[ModelInput], groups: Sequence[Sequence[Sample]]) -> tuple[PolicyDatum, ...]:
+    """Make the data of sampled answers, advantages 0; an answer without a token makes none."""
+    return tuple(
+        datum
+        for place, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
+        for index, sample in enumerate(group)
+        if sample.tokens
+        for datum in trajectory_to_data(_single_turn(prompt, sample), 0.0, group=place, index=index)
+    )
+
+
+def _single_turn(prompt: ModelInput, sample: Sample) -> Trajectory:
+    action = TokensWithLogprobs(tokens=sample.tokens, maybe_logprobs=sample.logprobs)
+    return Trajectory(transitions=(Transition(observation=prompt, action=action, episode_done=True),))
+
+
+@do
+def teachers_view(
+    teachers: Sequence[SamplingSession], data: Sequence[PolicyDatum], batch_size: int
+) -> Do[TrainError, SamplingClient, tuple[tuple[float, ...], ...]]:
+    """Give what the mixture of all teachers thinks of each target of each datum."""
+    views = yield from gather([target_logprobs(teacher, data, batch_size) for teacher in teachers])
+    return tuple(mixture_logprobs(together) for together in zip(*views, strict=True))
+
+
+def log_distillation_metrics(
+    context: Context[Updated[DistillationState]],
+) -> Eff[Context[DistillationState], Never, Never]:
+    """Tell the KL to the teachers and what the update did."""
+    done = context.state
+    step = DistillationStep(step=done.base.step, metrics=dict(done.metrics), num_tokens=done.num_tokens)
+    return tell(step).map(lambda _: context.to(done.base))
+
+
+def is_on_policy(state: DistillationState) -> bool:
+    """Tell whether the student learns on its own samples."""
+    return state.config.mode == "on_policy"

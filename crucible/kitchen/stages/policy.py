@@ -1,0 +1,178 @@
+"""Training on what the policy itself did: sampling from the weights as they are, and updates on the data of that."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import attrs
+
+from crucible.effects import Do, Eff, attempt, bracket, do, fail, perform
+from crucible.kitchen.config import TrainingConfig
+from crucible.kitchen.context import Context
+from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.states import TrainingState
+from crucible.train.algorithms.minibatches import minibatches
+from crucible.train.algorithms.policy_gradient import BuiltInLoss
+from crucible.train.algorithms.policy_metrics import policy_metrics
+from crucible.train.algorithms.schedules import learning_rate
+from crucible.train.errors import BackendFailed, TrainError
+from crucible.train.ports import SamplingClient, TrainingClient
+from crucible.train.types import (
+    ForwardBackwardOutput,
+    ModelInput,
+    OptimStepOutput,
+    SamplerWeights,
+    SamplingConfig,
+    SamplingSession,
+)
+from crucible.train.types.trajectories import PolicyDatum
+
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+C_co = TypeVar("C_co", bound="OnPolicyConfig", covariant=True)
+S = TypeVar("S", bound="OnPolicyState[OnPolicyConfig]")
+S_co = TypeVar("S_co", bound="OnPolicyState[OnPolicyConfig]", covariant=True)
+_AT_LEAST_1 = attrs.validators.ge(1)
+
+
+@attrs.frozen(kw_only=True)
+class OnPolicyConfig(TrainingConfig):
+    """A run that trains on its own samples. `batch_size` counts prompts in one round of sampling.
+
+    Args:
+        group_size: samples of each prompt.
+        max_tokens: of one sample.
+        temperature: of sampling; 1.0 is the policy itself.
+        policy_epochs: passes over the data of a round.
+        num_minibatches: optimizer steps in one such pass.
+    """
+
+    group_size: int = attrs.field(default=4, validator=_AT_LEAST_1)
+    max_tokens: int = attrs.field(default=128, validator=_AT_LEAST_1)
+    temperature: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    policy_epochs: int = attrs.field(default=1, validator=_AT_LEAST_1)
+    num_minibatches: int = attrs.field(default=1, validator=_AT_LEAST_1)
+
+    @property
+    def updates_per_batch(self) -> int:
+        """Optimizer steps on the data of one round, at the most."""
+        return self.policy_epochs * self.num_minibatches
+
+
+@attrs.frozen(kw_only=True)
+class OnPolicyState(TrainingState[C_co], Generic[C_co]):
+    """A run that samples from itself. `policy` is the version that the newest samples come from."""
+
+    policy: SamplerWeights | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Collected(Generic[S_co]):
+    """The data of a round: what the policy version `policy` did, ready to train on."""
+
+    base: S_co
+    data: tuple[PolicyDatum, ...]
+    loss: BuiltInLoss
+    metrics: Mapping[str, float]
+
+
+@attrs.frozen(kw_only=True)
+class Updated(Generic[S_co]):
+    """The round was trained on; `metrics` joins those of sampling and of the update."""
+
+    base: S_co
+    metrics: Mapping[str, float]
+    num_tokens: int
+
+
+@do
+def save_policy(state: OnPolicyState[OnPolicyConfig]) -> Do[TrainError, TrainingClient, SamplerWeights]:
+    """Save the weights as they are: a policy version, named by its step."""
+    weights = yield from perform(TrainingClient.save_sampler_weights, state.session, f"policy_{state.step:06d}")
+    if weights.step != state.step:
+        problem = f"the backend saved step {weights.step} as the policy of step {state.step}"
+        yield from fail(BackendFailed(message=problem))
+    return weights
+
+
+def sampling_from(
+    weights: SamplerWeights, use: Callable[[SamplingSession], Eff[A, E, R]]
+) -> Eff[A, E | TrainError, R | SamplingClient]:
+    """Open a sampler on a policy version, use it, and close it whatever happens."""
+    return bracket(
+        perform(SamplingClient.start_session, SamplingConfig(model=weights.model, weights_path=weights.path)),
+        use,
+        lambda session: attempt(perform(SamplingClient.close_session, session)),
+    )
+
+
+@do
+def target_logprobs(
+    session: SamplingSession, data: Sequence[PolicyDatum], batch_size: int
+) -> Do[TrainError, SamplingClient, tuple[tuple[float, ...], ...]]:
+    """Give what another policy thinks of each target of each datum."""
+    found: list[tuple[float, ...]] = []
+    for start in range(0, len(data), batch_size):
+        inputs = [_whole(one) for one in data[start : start + batch_size]]
+        logprobs = yield from perform(SamplingClient.compute_logprobs, session, inputs)
+        found += [tuple(logprob or 0.0 for logprob in one[1:]) for one in logprobs]
+    return tuple(found)
+
+
+def _whole(one: PolicyDatum) -> ModelInput:
+    last = int(one.datum.loss_fn_inputs["target_tokens"].data[-1])
+    return ModelInput.from_tokens((*one.datum.model_input.tokens, last))
+
+
+@generic_stage
+def policy_update(context: Context[Collected[S]]) -> Do[TrainError, TrainingClient, Context[Updated[S]]]:
+    """Train on the round: some passes, each in minibatches, each of them one optimizer step.
+
+    Both requests of a step are in flight together. A round without data takes no step and is done all the same.
+    """
+    collected, base = context.state, context.state.base
+    config, data = base.config, context.state.data
+    splits = minibatches(
+        len(data), num_minibatches=config.num_minibatches, num_epochs=config.policy_epochs, seed=base.batches_done
+    )
+    done: list[tuple[ForwardBackwardOutput, OptimStepOutput]] = []
+    first: dict[str, float] = {}
+    for indices in (indices for epoch in splits for indices in epoch if indices):
+        chosen = [data[index] for index in indices]
+        outputs = yield from _one_step(base, chosen, collected.loss, base.step + len(done))
+        first = first or policy_metrics(chosen, outputs[0].logprobs)
+        done.append(outputs)
+    after = attrs.evolve(base, step=base.step + len(done), step_before=base.step, batches_done=base.batches_done + 1)
+    num_tokens = sum(int(sum(one.mask_N)) for one in data)
+    metrics = {**collected.metrics, **first, **_update_metrics(done)}
+    return context.to(Updated(base=after, metrics=metrics, num_tokens=num_tokens))
+
+
+@do
+def _one_step(
+    base: OnPolicyState[OnPolicyConfig], data: Sequence[PolicyDatum], loss: BuiltInLoss, step: int
+) -> Do[TrainError, TrainingClient, tuple[ForwardBackwardOutput, OptimStepOutput]]:
+    rate = learning_rate(base.optimization.schedule, step)
+    gradients = yield from perform(
+        TrainingClient.forward_backward,
+        base.session,
+        [one.datum for one in data],
+        loss_fn=loss.loss_fn,
+        loss_fn_config=loss.loss_fn_config,
+    )
+    adam = attrs.evolve(base.optimization.adam, learning_rate=rate)
+    update = yield from perform(TrainingClient.optim_step, base.session, adam)
+    output = yield from perform(TrainingClient.await_, gradients)
+    stepped = yield from perform(TrainingClient.await_, update)
+    return output, stepped
+
+
+def _update_metrics(done: Sequence[tuple[ForwardBackwardOutput, OptimStepOutput]]) -> dict[str, float]:
+    if not done:
+        return {"num_updates": 0.0}
+    return {
+        "num_updates": float(len(done)),
+        "policy_loss": sum(output.loss for output, _ in done) / len(done),
+        "grad_norm": sum(update.grad_norm for _, update in done) / len(done),
+        "learning_rate": done[-1][1].learning_rate,
+    }

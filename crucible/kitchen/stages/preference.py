@@ -1,0 +1,232 @@
+"""The stages of preference learning: pairs of answers, the reference's view of them, and steps on a preference loss."""
+
+from collections.abc import Sequence
+from typing import Literal, Never, TypeAlias
+
+import attrs
+
+from crucible.effects import Do, Eff, attempt, bracket, do, from_result, perform, tell
+from crucible.kitchen.config import TrainingConfig
+from crucible.kitchen.context import Context, Iteration
+from crucible.kitchen.stage import pure_stage, stage
+from crucible.kitchen.stages.passes import position_of
+from crucible.kitchen.stages.setup import length_limit, optimization_of
+from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
+from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
+from crucible.train.algorithms.batching import steps_per_epoch
+from crucible.train.algorithms.preference import Dpo, Ipo, Orpo, Pairs, SimPo
+from crucible.train.algorithms.sequences import sequence_logprobs
+from crucible.train.custom_loss import CustomLoss, weights_of
+from crucible.train.errors import TrainError
+from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TrainingClient
+from crucible.train.preference_data import build_pairs
+from crucible.train.renderers import ChatTemplateRenderer, TrainOnWhat
+from crucible.train.supervised import DatumRules
+from crucible.train.types import DatasetConfig, Datum, ModelInput, SamplingConfig, SamplingSession
+
+PreferenceLossName: TypeAlias = Literal["dpo", "ipo", "simpo", "orpo"]
+_WITHOUT_REFERENCE = frozenset({"simpo", "orpo"})
+
+
+@attrs.frozen(kw_only=True)
+class PreferenceConfig(TrainingConfig):
+    """A preference run: a training run on pairs of answers.
+
+    Args:
+        loss: which loss on pairs.
+        beta: how strongly it holds to the reference.
+        label_smoothing: of DPO: the share of labels that are wrong.
+        reference_path: sampler weights of the reference policy; None is the model without adapters. It is fixed here, so a
+            resumed run keeps the reference that it began with.
+        reference_batch: sequences in one request to the reference.
+        held_out: rows of pairs to measure on before and after, None not to.
+    """
+
+    loss: PreferenceLossName = "dpo"
+    beta: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+    label_smoothing: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    reference_path: str | None = None
+    reference_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
+    held_out: DatasetConfig | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PreferencePairs:
+    """Data of pairs, chosen and rejected in turn, and what the reference thinks of each (0 until it was asked)."""
+
+    data: tuple[Datum, ...]
+    reference_N: tuple[float, ...]
+
+    @classmethod
+    def unseen(cls, data: tuple[Datum, ...]) -> "PreferencePairs":
+        """Make pairs that no reference has seen."""
+        return cls(data=data, reference_N=(0.0,) * len(data))
+
+    def pick(self, pairs: Sequence[int]) -> "PreferencePairs":
+        """Give the pairs at some places, in that order."""
+        places = [place for pair in pairs for place in (2 * pair, 2 * pair + 1)]
+        return PreferencePairs(
+            data=tuple(self.data[place] for place in places),
+            reference_N=tuple(self.reference_N[place] for place in places),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class PreferenceState(TrainingState[PreferenceConfig]):
+    """The pairs are built: batches of them can be drawn."""
+
+    pairs: PreferencePairs
+    held_out: PreferencePairs | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PairBatch:
+    """A batch of pairs is chosen."""
+
+    base: PreferenceState
+    pairs: PreferencePairs
+
+
+@stage
+def build_preference_dataset(
+    context: Context[Tokenized[PreferenceConfig]],
+) -> Do[TrainError, DatasetStore, Context[PreferenceState]]:
+    """Render the rows into pairs, the held-out rows too; a row that cannot be used is named by its index."""
+    state, config = context.state, context.state.config
+    limit = yield from from_result(length_limit(config, state.session))
+    rules = DatumRules(train_on=TrainOnWhat.LAST_ASSISTANT_MESSAGE, max_length=limit, truncate=config.truncate)
+    renderer = ChatTemplateRenderer(state.tokenizer)
+    data = yield from from_result(build_pairs(state.rows, renderer, rules))
+    held_out = None
+    if config.held_out is not None:
+        dataset = yield from perform(DatasetStore.load_dataset, config.held_out)
+        rows = yield from perform(DatasetStore.read_rows, dataset)
+        held_out = PreferencePairs.unseen((yield from from_result(build_pairs(rows, renderer, rules))))
+    num_pairs = len(data) // 2
+    total_steps = config.epochs * steps_per_epoch(num_pairs, batch_size=config.batch_size)
+    position = position_of(config, state.session, num_examples=num_pairs)
+    yield from tell(
+        DatasetBuilt(
+            num_examples=num_pairs,
+            num_tokens=sum(len(datum.model_input) for datum in data),
+            num_trained_tokens=sum(datum.num_loss_tokens for datum in data),
+            total_steps=total_steps,
+        )
+    )
+    return context.to(
+        PreferenceState(
+            config=config,
+            session=state.session,
+            tokenizer=state.tokenizer,
+            optimization=optimization_of(config, total_steps=total_steps),
+            num_examples=num_pairs,
+            pairs=PreferencePairs.unseen(data),
+            held_out=held_out,
+            step=position.step,
+            epoch=position.epoch,
+            batches_done=position.batches_done,
+        )
+    )
+
+
+@stage
+def compute_reference_logprobs(
+    context: Context[PreferenceState],
+) -> Do[TrainError, SamplingClient, Context[PreferenceState]]:
+    """Ask the reference once for every pair: it does not change, so neither do its answers."""
+    state, config = context.state, context.state.config
+    if config.loss in _WITHOUT_REFERENCE:
+        return context
+    reference = SamplingConfig(model=config.session.model, weights_path=config.reference_path)
+    held_out = state.held_out or PreferencePairs.unseen(())
+    scores = yield from bracket(
+        perform(SamplingClient.start_session, reference),
+        lambda session: sequence_scores(session, (*state.pairs.data, *held_out.data), config.reference_batch),
+        lambda session: attempt(perform(SamplingClient.close_session, session)),
+    )
+    size = len(state.pairs.data)
+    scored = attrs.evolve(state, pairs=attrs.evolve(state.pairs, reference_N=scores[:size]))
+    if state.held_out is not None:
+        scored = attrs.evolve(scored, held_out=attrs.evolve(state.held_out, reference_N=scores[size:]))
+    return context.to(scored)
+
+
+@do
+def sequence_scores(
+    session: SamplingSession, data: Sequence[Datum], batch_size: int
+) -> Do[TrainError, SamplingClient, tuple[float, ...]]:
+    """Give the weighted log-probability of each datum's targets, one for each."""
+    scores: list[float] = []
+    for start in range(0, len(data), batch_size):
+        batch = data[start : start + batch_size]
+        inputs = [_whole(datum) for datum in batch]
+        logprobs = yield from perform(SamplingClient.compute_logprobs, session, inputs)
+        targets = [tuple(logprob or 0.0 for logprob in one[1:]) for one in logprobs]
+        scores += sequence_logprobs(targets, weights_of(batch))
+    return tuple(scores)
+
+
+def _whole(datum: Datum) -> ModelInput:
+    """Give the whole sequence of a datum: its input and its last target."""
+    last = int(datum.loss_fn_inputs["target_tokens"].data[-1])
+    return ModelInput.from_tokens((*datum.model_input.tokens, last))
+
+
+@pure_stage
+def get_preference_batch(context: Context[Iteration[PreferenceState, tuple[int, ...]]]) -> Context[PairBatch]:
+    """Pick the pairs of this batch."""
+    state, indices = context.state.state, context.state.item
+    return context.to(PairBatch(base=state, pairs=state.pairs.pick(indices)))
+
+
+@stage
+def dpo_forward_backward(
+    context: Context[PairBatch],
+) -> Do[TrainError, CustomLossClient, Context[Submitted[PreferenceState]]]:
+    """Submit the forward and backward pass of the preference loss."""
+    base, pairs = context.state.base, context.state.pairs
+    loss = loss_of(base.config, pairs)
+    gradients = yield from perform(CustomLossClient.forward_backward_custom, base.session, pairs.data, loss)
+    num_tokens = sum(datum.num_loss_tokens for datum in pairs.data)
+    return context.to(Submitted(base=base, num_tokens=num_tokens, gradients=gradients))
+
+
+def log_dpo_metrics(context: Context[Stepped[PreferenceState]]) -> Eff[Context[PreferenceState], Never, Never]:
+    """Tell the step's loss, rewards, margin and accuracy."""
+    done = context.state
+    metrics = {**done.gradients.metrics, "grad_norm": done.update.grad_norm, "learning_rate": done.update.learning_rate}
+    step = PreferenceStep(step=done.base.step, metrics=metrics, num_pairs=len(done.gradients.logprobs) // 2)
+    return tell(step).map(lambda _: context.to(done.base))
+
+
+@stage
+def evaluate_preferences(context: Context[PreferenceState]) -> Do[TrainError, TrainingClient, Context[PreferenceState]]:
+    """Rank the held-out pairs with the weights as they are. No gradient is touched."""
+    state, pairs = context.state, context.state.held_out
+    if pairs is None:
+        return context
+    future = yield from perform(TrainingClient.forward, state.session, pairs.data)
+    output = yield from perform(TrainingClient.await_, future)
+    metrics = dict(loss_of(state.config, pairs)(output.logprobs).metrics)
+    yield from tell(PreferencesEvaluated(step=state.step, metrics=metrics, num_pairs=len(pairs.data) // 2))
+    return context.to(attrs.evolve(state, metrics=metrics))
+
+
+def has_held_out(state: PreferenceState) -> bool:
+    """Tell whether there are held-out pairs to measure on."""
+    return state.held_out is not None
+
+
+def loss_of(config: PreferenceConfig, pairs: PreferencePairs) -> CustomLoss:
+    """Make the loss of a batch of pairs."""
+    weights = weights_of(pairs.data)
+    seen = Pairs(weights_NT=weights, reference_N=pairs.reference_N)
+    match config.loss:
+        case "dpo":
+            return Dpo(pairs=seen, beta=config.beta, label_smoothing=config.label_smoothing)
+        case "ipo":
+            return Ipo(pairs=seen, beta=config.beta)
+        case "simpo":
+            return SimPo(weights_NT=weights, beta=config.beta)
+        case "orpo":
+            return Orpo(weights_NT=weights, coef=config.beta)

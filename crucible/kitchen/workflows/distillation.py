@@ -1,0 +1,75 @@
+"""Distillation, from prompts and teachers to a trained student: on its own samples, or imitating theirs."""
+
+from crucible.kitchen.flow import conditional, loop
+from crucible.kitchen.stage import starting_from
+from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
+from crucible.kitchen.stages.conditions import Conditions
+from crucible.kitchen.stages.distillation import (
+    DistillationConfig,
+    DistillationState,
+    build_distillation_dataset,
+    cleanup_teacher,
+    get_distillation_batch,
+    get_imitation_batch,
+    init_teacher,
+    is_on_policy,
+    log_distillation_metrics,
+    student_inference,
+    teacher_inference,
+)
+from crucible.kitchen.stages.evaluation import evaluate
+from crucible.kitchen.stages.passes import Passes
+from crucible.kitchen.stages.policy import policy_update
+from crucible.kitchen.stages.registration import register_model
+from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
+from crucible.kitchen.stages.training import (
+    await_step,
+    forward_backward,
+    log_epoch_metrics,
+    log_step_metrics,
+    optim_step,
+)
+
+passes = Passes[DistillationState]()
+when = Conditions[DistillationState]()
+measure = conditional(when.is_measured, evaluate)
+
+on_policy_batch = (
+    get_distillation_batch
+    >> student_inference
+    >> policy_update
+    >> log_distillation_metrics
+    >> conditional(when.should_checkpoint, save_checkpoint)
+    >> conditional(when.should_evaluate, evaluate)
+)
+imitation_batch = (
+    get_imitation_batch
+    >> forward_backward
+    >> optim_step
+    >> await_step
+    >> log_step_metrics
+    >> conditional(when.should_checkpoint, save_checkpoint)
+    >> conditional(when.should_evaluate, evaluate)
+)
+on_policy = loop("epochs", passes.epochs, passes.set_epoch >> loop("dist_batches", passes.batches, on_policy_batch))
+off_policy = teacher_inference >> loop(
+    "epochs",
+    passes.epochs,
+    passes.set_epoch >> loop("dist_batches", passes.batches, imitation_batch) >> log_epoch_metrics,
+)
+
+distillation = (
+    starting_from(DistillationConfig)
+    >> load_dataset
+    >> init_session
+    >> init_tokenizer
+    >> build_distillation_dataset
+    >> init_teacher
+    >> measure
+    >> conditional(is_on_policy, on_policy, off_policy)
+    >> save_final_weights
+    >> measure
+    >> conditional(when.is_registered, register_model)
+    >> cleanup_teacher
+    >> cleanup
+).named("distillation")

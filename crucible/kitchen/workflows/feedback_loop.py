@@ -1,0 +1,17 @@
+"""The feedback loop: when a deployed model's feedback gives a reason, train again on it, and measure drift from there."""
+
+from crucible.kitchen.flow import conditional, zoom
+from crucible.kitchen.stages.feedback import (
+    check_triggers,
+    curate_data,
+    export_feedback_data,
+    retraining_config,
+    should_retrain,
+    update_baseline,
+    with_trained,
+)
+from crucible.kitchen.workflows.supervised import supervised
+
+retrain = curate_data >> export_feedback_data >> zoom(retraining_config, with_trained, supervised) >> update_baseline
+
+feedback_loop = (check_triggers >> conditional(should_retrain, retrain)).named("feedback_loop")
