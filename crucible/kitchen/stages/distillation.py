@@ -166,7 +166,7 @@ def student_inference(
 ) -> Do[TrainError, TrainingClient | SamplingClient, Context[Collected[DistillationState]]]:
     """Let the student, as it is now, answer the prompts, and reward each token by minus its KL to the teachers."""
     base, config = context.state.base, context.state.base.config
-    policy = yield from save_policy(base)
+    policy = yield from save_policy(base, f"policy_{base.batches_done:06d}")
     params = SamplingParams(
         max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + 1_000_003 * base.batches_done
     )

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, attempt, bracket, do, fail, perform
+from crucible.effects import Do, Eff, attempt, bracket, do, perform
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
@@ -14,7 +14,7 @@ from crucible.train.algorithms.minibatches import minibatches
 from crucible.train.algorithms.policy_gradient import BuiltInLoss
 from crucible.train.algorithms.policy_metrics import policy_metrics
 from crucible.train.algorithms.schedules import learning_rate
-from crucible.train.errors import BackendFailed, TrainError
+from crucible.train.errors import TrainError
 from crucible.train.ports import SamplingClient, TrainingClient
 from crucible.train.types import (
     ForwardBackwardOutput,
@@ -85,14 +85,9 @@ class Updated(Generic[S_co]):
     num_tokens: int
 
 
-@do
-def save_policy(state: OnPolicyState[OnPolicyConfig]) -> Do[TrainError, TrainingClient, SamplerWeights]:
-    """Save the weights as they are: a policy version, named by its step."""
-    weights = yield from perform(TrainingClient.save_sampler_weights, state.session, f"policy_{state.step:06d}")
-    if weights.step != state.step:
-        problem = f"the backend saved step {weights.step} as the policy of step {state.step}"
-        yield from fail(BackendFailed(message=problem))
-    return weights
+def save_policy(state: OnPolicyState[OnPolicyConfig], name: str) -> Eff[SamplerWeights, TrainError, TrainingClient]:
+    """Save the weights as they are: a policy version. Its `step` says which, whatever goes on meanwhile."""
+    return perform(TrainingClient.save_sampler_weights, state.session, name)
 
 
 def sampling_from(

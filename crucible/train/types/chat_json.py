@@ -58,12 +58,12 @@ def message_of(data: Mapping[str, object]) -> Result[Message, str]:
         return Failure(f"the role must be one of {', '.join(ROLES)}, not {role!r}")
     content = _content_of(data.get("content"))
     calls = _calls_of(data.get("tool_calls"))
-    if content is None:
-        return Failure("`content` must be text or a list of parts {type, text}")
-    if calls is None:
-        return Failure("`tool_calls` must be a list of {id, function: {name, arguments}}")
-    if not content and not calls and data.get("content") is None:
-        return Failure("a message needs `content`, or `tool_calls`")
+    if content is None or calls is None or (data.get("content") is None and not calls):
+        wrong = "`tool_calls` must be a list of {id, function: {name, arguments}}" if calls is None else ""
+        return Failure(wrong or "`content` must be text or a list of parts {type, text}")
+    trainable = data.get("trainable")
+    if trainable is not None and not isinstance(trainable, bool):
+        return Failure("`trainable` must be true or false")
     thinking = data.get("reasoning_content") or data.get("thinking")
     if isinstance(thinking, str):
         parts = (TextPart(text=content),) if isinstance(content, str) else content
@@ -75,6 +75,7 @@ def message_of(data: Mapping[str, object]) -> Result[Message, str]:
             tool_calls=calls,
             tool_call_id=_text_or_none(data.get("tool_call_id")),
             name=_text_or_none(data.get("name")),
+            trainable=trainable,
         )
     )
 

@@ -29,7 +29,10 @@ class Tokenizer(Protocol):
         """Give the text of `tokens`, special tokens included; a number that stands for no token gives no text."""
 
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-        """Write a conversation as the model's own chat template does."""
+        """Write a conversation as the model's own chat template does.
+
+        Raises: ValueError when the template refuses the conversation.
+        """
 
 
 _MARKS = re.compile(r"(<\|im_(?:start|end)\|>)")
@@ -73,6 +76,11 @@ class ByteTokenizer:
         return b"".join(marks.get(token) or bytes((token,)) for token in known).decode("utf-8", "replace")
 
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-        """Write a conversation in the ChatML form."""
+        """Write a conversation in the ChatML form.
+
+        Raises: ValueError for tool calls, which it has no form for.
+        """
+        if any(message.tool_calls for message in messages):
+            raise ValueError("the byte tokenizer's template has no form for tool calls")
         turns = [f"{self.START}{message.role}\n{text_of(message)}{self.END}\n" for message in messages]
         return "".join(turns) + (f"{self.START}assistant\n" if add_generation_prompt else "")
