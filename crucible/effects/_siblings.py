@@ -35,6 +35,13 @@ class Siblings:
         self._raised[index] = error
         self._cancel_scope.cancel()
 
+    async def guarded(self, index: int, task: Task) -> None:
+        """Run the task at `index`; what it raises stops all."""
+        try:
+            await task()
+        except BaseException as error:
+            self.stop(index, error)
+
     async def run(self, tasks: Iterable[Task]) -> None:
         """Run the tasks and wait for all of them, then raise what stopped them."""
         try:

@@ -9,7 +9,7 @@ import anyio
 
 from crucible.effects._driver import Run, Scope, evaluate
 from crucible.effects._eff import Eff, Native, pure
-from crucible.effects._siblings import Siblings, Task
+from crucible.effects._siblings import Siblings
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -58,14 +58,8 @@ def fold_stream(
                 latest = await evaluate(run, Scope(base, f"[{index}]"), _made(consume, latest, index, item))
                 index += 1
 
-        async def guarded(side: int, task: Task) -> None:
-            try:
-                await task()
-            except BaseException as error:
-                siblings.stop(side, error)
-
         with send, receive:
-            await siblings.run([partial(guarded, 0, fill), partial(guarded, 1, drain)])
+            await siblings.run([partial(siblings.guarded, 0, fill), partial(siblings.guarded, 1, drain)])
         return latest
 
     return Native(step)

@@ -28,9 +28,10 @@ class Position:
 def position_of(config: TrainingConfig, session: TrainingSession, *, num_examples: int) -> Position:
     """Find where a run goes on: at the beginning, or where the checkpoint it resumes from was made.
 
-    A checkpoint's name holds the batches that were done where they are not as many as its steps.
+    A checkpoint's name holds the batches that were done where they are not as many as its steps. A store may have put a
+    copy's number behind it (`~2`), and a user a slash.
     """
-    named = re.search(r"_batch_(\d+)$", config.resume_from or "")
+    named = re.search(r"_batch_(\d+)(?:~\d+)?/?$", config.resume_from or "")
     done = session.step if named is None else int(named.group(1))
     per_epoch = max(steps_per_epoch(num_examples, batch_size=config.batch_size), 1)
     return Position(step=session.step, batches_done=done, epoch=done // per_epoch)

@@ -2,6 +2,7 @@
 
 from crucible.train.environments.continuation import Turn, joined, next_prompt
 from crucible.train.environments.conversations import Conversation, MessageEnv, Reply
+from crucible.train.environments.episodes import Episode, RolloutLimits
 from crucible.train.environments.interface import (
     Environment,
     EnvironmentFailed,
@@ -11,6 +12,7 @@ from crucible.train.environments.interface import (
     StopCondition,
     environment_failure,
 )
+from crucible.train.environments.lockstep import rollout_together
 from crucible.train.environments.math import (
     BOXED_EXAMPLE,
     QUESTION_SUFFIX,
@@ -27,7 +29,6 @@ from crucible.train.environments.rollouts import (
     FailedRollout,
     GroupReward,
     GroupRollout,
-    RolloutLimits,
     Sampler,
     rollout,
     rollout_group,
@@ -49,6 +50,7 @@ __all__ = [
     "Environment",
     "EnvironmentFailed",
     "EnvironmentGroup",
+    "Episode",
     "FailedRollout",
     "Grade",
     "GroupReward",
@@ -82,5 +84,6 @@ __all__ = [
     "read_arguments",
     "rollout",
     "rollout_group",
+    "rollout_together",
     "tool_env",
 ]

@@ -47,7 +47,7 @@ class MessageEnv(Generic[R_co]):
         malformed_reward: of a turn in the wrong form.
     """
 
-    messages: tuple[Message, ...] = attrs.field(converter=tuple)
+    messages: tuple[Message, ...]
     renderer: Renderer
     respond: Callable[[tuple[Message, ...]], Eff[Reply, EnvironmentFailed, R_co]]
     tools: tuple[ToolSpec, ...] = ()

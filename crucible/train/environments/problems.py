@@ -33,7 +33,7 @@ class ProblemEnv(Generic[R_co]):
         format_coef: what a wrong form costs.
     """
 
-    messages: tuple[Message, ...] = attrs.field(converter=tuple)
+    messages: tuple[Message, ...]
     renderer: Renderer
     score: Callable[[str], Eff[float, EnvironmentFailed, R_co]]
     check_format: Callable[[str], bool] = any_text

@@ -1,14 +1,16 @@
 """Rollouts: a policy acts in environments, and what happened becomes trajectories."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Generic, Never, TypeAlias, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, Failure, attempt, do, fail, gather
-from crucible.train.environments.interface import Environment, EnvironmentFailed, State, StopCondition
+from crucible.effects import Do, Eff, Failure, Result, attempt, do, fold, from_result, gather, pure
+from crucible.train.environments.episodes import Episode, RolloutLimits
+from crucible.train.environments.interface import Environment, EnvironmentFailed, StopCondition
 from crucible.train.types import ModelInput, Sample
-from crucible.train.types.trajectories import TokensWithLogprobs, Trajectory, TrajectoryGroup, Transition
+from crucible.train.types.trajectories import Trajectory, TrajectoryGroup
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
@@ -18,21 +20,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 Sampler: TypeAlias = Callable[[ModelInput, StopCondition], Eff[Sample, E, R]]
 """Draws one continuation of a prompt."""
-
-
-@attrs.frozen(kw_only=True)
-class RolloutLimits:
-    """Where an episode is cut: after so many turns, or before a prompt of more tokens."""
-
-    max_turns: int = attrs.field(default=32, validator=attrs.validators.ge(1))
-    max_prompt_tokens: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
-    )
-
-    def allow(self, state: State[object], turns: int) -> bool:
-        """Tell whether another turn may be taken."""
-        most = self.max_prompt_tokens
-        return turns < self.max_turns and (most is None or len(state.observation.prompt) <= most)
 
 
 @do
@@ -45,33 +32,16 @@ def rollout(
 
     Fails: as the environment or the sampler does; EnvironmentFailed when the first prompt is too long already.
     """
-    state: State[R] | None = yield from environment.start()
-    transitions: list[Transition] = []
-    final = ModelInput(chunks=())
-    while state is not None:
-        observation = state.observation
-        if not limits.allow(state, len(transitions)):
-            if not transitions:
-                size = len(observation.prompt)
-                message = f"the first prompt has {size} tokens, at most {limits.max_prompt_tokens} are allowed"
-                yield from fail(EnvironmentFailed(message=message))
-            last = transitions[-1]
-            transitions[-1] = attrs.evolve(last, metrics={**last.metrics, "truncated": 1.0})
-            final = observation.prompt
-            break
+    first = yield from environment.start()
+    episode = Episode(state=first)
+    while True:
+        episode = yield from from_result(episode.within(limits))
+        if episode.state is None:
+            return episode.trajectory
+        observation = episode.state.observation
         drawn = yield from sample(observation.prompt, observation.stop)
-        result = yield from state.step(drawn.tokens)
-        transitions.append(
-            Transition(
-                observation=observation.prompt,
-                action=TokensWithLogprobs(tokens=drawn.tokens, maybe_logprobs=drawn.logprobs),
-                reward=result.reward,
-                episode_done=result.next is None,
-                metrics=result.metrics,
-            )
-        )
-        state, final = result.next, result.final_observation
-    return Trajectory(transitions=tuple(transitions), final_observation=final)
+        result = yield from episode.state.step(drawn.tokens)
+        episode = episode.after(observation.prompt, drawn, result)
 
 
 @attrs.frozen(kw_only=True)
@@ -116,14 +86,13 @@ class GroupRollout(Generic[E_co]):
     failures: tuple[FailedRollout[E_co], ...]
 
 
-@do
 def rollout_group(
     group: EnvironmentGroup[R],
     sampler_of: Callable[[int], Sampler[E, R2]],
     limits: RolloutLimits = RolloutLimits(),
     *,
     at_once: int | None = None,
-) -> Do[Never, R | R2, GroupRollout[E]]:
+) -> Eff[GroupRollout[E], Never, R | R2]:
     """Roll out a group, `at_once` of its trajectories side by side. A failure costs its own trajectory, nothing else.
 
     Args:
@@ -133,32 +102,40 @@ def rollout_group(
         at_once: most trajectories in flight; None for all.
     """
     tries = [attempt(rollout(group.environment, sampler_of(index), limits)) for index in range(group.size)]
-    results = yield from gather(tries, limit=at_once)
+    return gather(tries, limit=at_once).bind(lambda results: finished_group(group, results))
+
+
+def finished_group(
+    group: EnvironmentGroup[R], results: Sequence[Result[Trajectory, E | EnvironmentFailed]]
+) -> Eff[GroupRollout[E], Never, R]:
+    """Put together what became of each trajectory of a group, and add what the group makes of them."""
+    trajectories = tuple(result.unwrap() for result in results if not isinstance(result, Failure))
+    if group.compare is None or not trajectories:
+        return pure(_put_together(results, [GroupReward()] * len(trajectories)))
+    compared = attempt(group.compare(trajectories))
+    return compared.map(lambda rewards: fold(rewards, partial(_put_together, results), partial(_all_lost, results)))
+
+
+def _put_together(
+    results: Sequence[Result[Trajectory, E | EnvironmentFailed]], rewards: Sequence[GroupReward]
+) -> GroupRollout[E]:
     finished = [(index, result.unwrap()) for index, result in enumerate(results) if not isinstance(result, Failure)]
     failures = [
         FailedRollout[E](index=index, error=result.failure())
         for index, result in enumerate(results)
         if isinstance(result, Failure)
     ]
-    trajectories = tuple(trajectory for _, trajectory in finished)
-    if group.compare is None or not trajectories:
-        return _group_rollout([index for index, _ in finished], TrajectoryGroup(trajectories_G=trajectories), failures)
-    compared = yield from attempt(group.compare(trajectories))
-    if isinstance(compared, Failure):
-        lost = [FailedRollout[E](index=index, error=compared.failure()) for index, _ in finished]
-        return _group_rollout(
-            [], TrajectoryGroup(trajectories_G=()), sorted([*failures, *lost], key=lambda it: it.index)
-        )
-    rewards = compared.unwrap()
-    rewarded = TrajectoryGroup(
-        trajectories_G=trajectories,
+    trajectories = TrajectoryGroup(
+        trajectories_G=tuple(trajectory for _, trajectory in finished),
         final_rewards_G=tuple(it.reward for it in rewards),
         metrics_G=tuple(it.metrics for it in rewards),
     )
-    return _group_rollout([index for index, _ in finished], rewarded, failures)
+    indices = tuple(index for index, _ in finished)
+    return GroupRollout(trajectories=trajectories, indices=indices, failures=tuple(failures))
 
 
-def _group_rollout(
-    indices: Sequence[int], trajectories: TrajectoryGroup, failures: Sequence[FailedRollout[E]]
+def _all_lost(
+    results: Sequence[Result[Trajectory, E | EnvironmentFailed]], error: EnvironmentFailed
 ) -> GroupRollout[E]:
-    return GroupRollout(trajectories=trajectories, indices=tuple(indices), failures=tuple(failures))
+    """Lose every trajectory of a group that could not compare them."""
+    return _put_together([one if isinstance(one, Failure) else Failure(error) for one in results], [])

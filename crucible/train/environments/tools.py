@@ -45,8 +45,8 @@ class ToolTask(Generic[R_co]):
         max_turns: of the policy; calling a tool in the last of them ends the episode with reward 0.
     """
 
-    messages: tuple[Message, ...] = attrs.field(converter=tuple)
-    tools: tuple[Tool[R_co], ...] = attrs.field(converter=tuple)
+    messages: tuple[Message, ...]
+    tools: tuple[Tool[R_co], ...]
     score: Callable[[tuple[Message, ...]], Eff[float, EnvironmentFailed, R_co]]
     max_turns: int = attrs.field(default=8, validator=attrs.validators.ge(1))
 

@@ -137,7 +137,7 @@ def _system(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Span
     if tools:
         listed = "".join(
             f"\n### {tool.name}\nDescription: {tool.description}\n\n"
-            f"Parameters: {json.dumps(tool.parameters, ensure_ascii=False)}\n"
+            f"Parameters: {json.dumps(dict(tool.parameters))}\n"
             for tool in tools
         )
         text += ("\n\n" if text else "") + _TOOLS + listed + _FORMAT

@@ -206,7 +206,7 @@ def _unreadable_image(messages: Sequence[Message]) -> str | None:
     for index, message in enumerate(messages):
         for image in images_of(message):
             if qwen3_vl_chunk(image) is None:
-                return f"message {index} has an image whose size cannot be read: its bytes are no {image.format}"
+                return f"message {index} has an image whose size cannot be read: no {image.format}, or far too long"
     return None
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReasoningGymEvaluator", "datasets", "tasks", "verifier"]
 
+_LOOK_AHEAD = 8  # rows that are looked at for an answer to reject
 _SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "test": 1_000_000_007}
 
 # The library draws row i from seed + i, so that neighbouring seeds would share nearly all rows: ours are laid far apart, by
@@ -38,7 +39,8 @@ class _Task(Protocol):
 def datasets() -> Handlers[DatasetStore]:
     """Handle datasets named after a task, such as `chain_sum`, with the splits `train` and `test`.
 
-    `DatasetConfig.options` are the task's own, and `size` (1000 rows) and `seed` (0). The two splits are drawn from seeds
+    Each row is a conversation (`messages`) and, where another row's answer is wrong for it, a pair (`prompt`, `chosen`,
+    `rejected`). `DatasetConfig.options` are the task's own, and `size` (1000 rows) and `seed` (0). The two splits are drawn from seeds
     far apart; rows of `test` whose question stands in `train` too are left out, so what is held out was never seen.
     A task without reference answers gives rows without an assistant message: something to sample for, not to imitate.
     """
@@ -118,7 +120,7 @@ def _rows(config: DatasetConfig, split: str) -> Result[tuple[Row, ...], TrainErr
 
 def _drawn(task: _Task, config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
     try:
-        return Success(tuple(map(_row, map(task.__getitem__, range(len(task))))))
+        return Success(_paired(task, tuple(map(_row, map(task.__getitem__, range(len(task)))))))
     except _BAD_OPTIONS as error:
         return Failure(_bad_options(config, error))
 
@@ -128,6 +130,22 @@ def _row(entry: dict[str, object]) -> Row:
     if entry["answer"] is not None:
         messages.append({"role": "assistant", "content": str(entry["answer"])})
     return {**entry, "messages": messages}
+
+
+def _paired(task: _Task, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Give each row `prompt`, `chosen` (its answer) and `rejected`: a row's near it that the verifier refuses for it."""
+    return tuple(
+        row if wrong is None else {**row, "prompt": row["question"], "chosen": row["answer"], "rejected": wrong}
+        for place, row in enumerate(rows)
+        for wrong in [_refused(task, row, [rows[(place + i) % len(rows)] for i in range(1, _LOOK_AHEAD + 1)])]
+    )
+
+
+def _refused(task: _Task, row: Row, others: list[Row]) -> str | None:
+    if row["answer"] is None:
+        return None
+    answers = (other["answer"] for other in others)
+    return next((one for one in answers if isinstance(one, str) and _score(task, one, row) < 1.0), None)
 
 
 def _without(questions: set[object], rows: tuple[Row, ...]) -> tuple[Row, ...]:

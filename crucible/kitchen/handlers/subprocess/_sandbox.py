@@ -13,7 +13,8 @@ import anyio
 from anyio.abc import Process
 
 from crucible.effects import Failure, Handlers, Result, Success
-from crucible.kitchen.handlers.subprocess._orders import EVERY_GUARANTEE, Interpreter, environment, launch, orders
+from crucible.kitchen.handlers.subprocess._errors import error_of, refused
+from crucible.kitchen.handlers.subprocess._orders import EVERY_GUARANTEE, Interpreter, Launch, environment
 from crucible.kitchen.handlers.subprocess._supervision import end, supervise
 from crucible.kitchen.handlers.subprocess._syscalls import ARCHITECTURES, Guarantee
 from crucible.kitchen.handlers.subprocess._workspace import make_workspace, remove_workspace
@@ -23,13 +24,6 @@ from crucible.train.types import CodeProgram, CodeRun
 
 START_SECONDS = 60.0
 """How long the launcher may take on a machine that is busy; the program's own time starts after it."""
-
-_GUARANTEES_OF: dict[str, frozenset[Guarantee]] = {
-    "capabilities": frozenset({"files"}),
-    "count": frozenset({"processes"}),
-    "landlock": frozenset({"files"}),
-    "seccomp": EVERY_GUARANTEE,
-}
 
 
 def code(*, without: AbstractSet[Guarantee] = frozenset(), python: str | None = None) -> Handlers[CodeClient]:
@@ -96,7 +90,7 @@ class Sandbox(CodeClient):
         if os.name != "posix":
             return Unsupported(feature="running programs", backend="subprocess", fix="use Linux")
         if self._promised and (sys.platform != "linux" or self._machine not in ARCHITECTURES):
-            return _refused(self._promised, f"{sys.platform} on {self._machine} has no known way to it")
+            return refused(self._promised, f"{sys.platform} on {self._machine} has no known way to it")
         return None
 
     async def _found(self) -> Result[Interpreter, TrainError]:
@@ -114,13 +108,18 @@ class Sandbox(CodeClient):
     async def _run_in(
         self, folder: Path, interpreter: Interpreter, program: CodeProgram
     ) -> Result[CodeRun, TrainError]:
+        launch = Launch(
+            command=(interpreter.path, "-s", "-B", "main.py"),
+            interpreter=interpreter,
+            limits=program.limits,
+            promised=self._promised,
+            folder=folder,
+            machine=self._machine,
+        )
         ours, theirs = os.pipe()
         try:
-            written = orders(
-                interpreter, program.limits, self._promised, folder=folder, report=theirs, machine=self._machine
-            )
             try:
-                process = await _started(launch(written), folder, theirs)
+                process = await _started(launch.through_launcher(theirs), folder, theirs)
             finally:
                 os.close(theirs)
             problem = await _report(process, ours)
@@ -129,7 +128,7 @@ class Sandbox(CodeClient):
         finally:
             os.close(ours)
         if problem:
-            return Failure(_error_of(problem, self._promised))
+            return Failure(error_of(problem, self._promised))
         return Success(await supervise(process, program, folder))
 
 
@@ -162,17 +161,3 @@ async def _report(process: Process, report: int) -> bytes:
     finally:
         if said:
             await end(process)
-
-
-def _error_of(problem: bytes, promised: frozenset[Guarantee]) -> TrainError:
-    found: dict[str, str] = json.loads(problem)
-    guarantees = _GUARANTEES_OF.get(found["mechanism"], frozenset()) & promised
-    if not guarantees:
-        return BackendFailed(message=f"the program could not be started: {found['message']}")
-    return _refused(guarantees, found["message"])
-
-
-def _refused(guarantees: frozenset[Guarantee], why: str) -> TrainError:
-    names = sorted(guarantees)
-    fix = f"run on Linux 5.13 or newer, or give up what it guarantees: without={set(names)!r}"
-    return Unsupported(feature=f"isolation of {', '.join(names)} ({why})", backend="this machine", fix=fix)

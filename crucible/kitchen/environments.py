@@ -1,0 +1,96 @@
+"""Rows as environments whose answers the `Evaluator` judges: whatever it judges, a policy can be trained on.
+
+So a reasoning-gym task, a problem graded by math-verify and a question scored by words in common are the same environment
+on different handlers.
+"""
+
+from collections.abc import Callable
+
+import attrs
+
+from crucible.effects import Do, Failure, Result, do, fail, perform
+from crucible.kitchen.ports import AnsweredRow, EvaluationRequest, Evaluator
+from crucible.train.environments import EnvironmentFailed, Grade, ProblemEnv, environment_failure
+from crucible.train.errors import InvalidRequest, TrainError
+from crucible.train.renderers import Renderer
+from crucible.train.supervised import conversation_of
+from crucible.train.types import Message, Row, text_of
+
+
+def whole_text(text: str) -> str | None:
+    """Take the whole text for the answer."""
+    return text
+
+
+@attrs.frozen(kw_only=True)
+class RowRules:
+    """How rows become environments.
+
+    Args:
+        dataset: where the rows are from; an evaluator that knows many tasks goes by it.
+        extract: finds the answer in what the policy wrote; None for what has not the form that was asked for.
+        prefix: a conversation before the row's own, such as a system message that asks for a form.
+        format_coef: what a wrong form costs.
+    """
+
+    dataset: str
+    extract: Callable[[str], str | None] = whole_text
+    prefix: tuple[Message, ...] = ()
+    format_coef: float = 0.1
+
+
+def row_environment(
+    row: Row, renderer: Renderer, rules: RowRules, *, index: int = 0
+) -> Result[ProblemEnv[Evaluator], TrainError]:
+    """Make the environment of a row: its last message is what is expected, those before it are asked.
+
+    A text without an answer in the form asked for scores 0 unjudged.
+
+    Fails: InvalidRequest with the index when the row does not end with an assistant's message.
+    """
+    return conversation_of(row, index=index).bind(lambda messages: _environment(row, messages, renderer, rules, index))
+
+
+def evaluator_grade(dataset: str, row: Row) -> Grade[Evaluator]:
+    """Make the function that has the `Evaluator` score one answer to a row.
+
+    Fails: EnvironmentFailed with the evaluator's error, or when its score is not one number from 0 to 1.
+    """
+    return lambda answer, expected: _scored(dataset, AnsweredRow(row=row, answer=answer, expected=expected))
+
+
+def _environment(
+    row: Row, messages: tuple[Message, ...], renderer: Renderer, rules: RowRules, index: int
+) -> Result[ProblemEnv[Evaluator], TrainError]:
+    *asked, answer = messages
+    if answer.role != "assistant" or not asked:
+        message = "the row does not end with an assistant message"
+        return Failure(InvalidRequest(message=message, fix="use rows that have an answer", index=index))
+    grade, expected = evaluator_grade(rules.dataset, row), text_of(answer)
+    return Result.from_value(
+        ProblemEnv(
+            messages=(*rules.prefix, *asked),
+            renderer=renderer,
+            score=lambda text: _extracted(rules.extract(text), expected, grade),
+            check_format=lambda text: rules.extract(text) is not None,
+            format_coef=rules.format_coef,
+        )
+    )
+
+
+@do
+def _extracted(answer: str | None, expected: str, grade: Grade[Evaluator]) -> Do[EnvironmentFailed, Evaluator, float]:
+    if answer is None:
+        return 0.0
+    score = yield from grade(answer, expected)
+    return score
+
+
+@do
+def _scored(dataset: str, example: AnsweredRow) -> Do[EnvironmentFailed, Evaluator, float]:
+    request = EvaluationRequest(dataset=dataset, examples=(example,))
+    report = yield from perform(Evaluator.evaluate, request).alt(environment_failure("the answer was not judged"))
+    scores = report.scores
+    if len(scores) != 1 or not 0.0 <= scores[0] <= 1.0:
+        yield from fail(EnvironmentFailed(message=f"the evaluator scored one answer with {scores}"))
+    return scores[0]

@@ -1,0 +1,103 @@
+"""Reinforcement learning on environments, in turns or with sampling and training side by side."""
+
+from typing import TypeAlias, TypeVar
+
+from crucible.effects import Do, do
+from crucible.kitchen.context import Context
+from crucible.kitchen.errors import KitchenError
+from crucible.kitchen.flow import conditional, loop, stream_loop
+from crucible.kitchen.ports import Evaluator, ModelRegistry
+from crucible.kitchen.stage import Stage, stage, starting_from
+from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
+from crucible.kitchen.stages.conditions import Conditions
+from crucible.kitchen.stages.evaluation import evaluate
+from crucible.kitchen.stages.passes import Passes
+from crucible.kitchen.stages.policy import policy_update
+from crucible.kitchen.stages.registration import register_model
+from crucible.kitchen.stages.reinforcement import (
+    EnvironmentBatch,
+    EnvironmentOf,
+    ReinforcementConfig,
+    ReinforcementState,
+    RolledOut,
+    build_env_group,
+    build_problems,
+    compute_advantages,
+    drop_if_stale,
+    environment_groups,
+    log_rl_metrics,
+    roll_out,
+    take_rollout,
+)
+from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
+from crucible.train.errors import TrainError
+from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
+
+R = TypeVar("R")
+Ports: TypeAlias = TrainingClient | SamplingClient | DatasetStore | Evaluator | ModelRegistry
+Workflow: TypeAlias = Stage[
+    Context[ReinforcementConfig], Context[ReinforcementState], TrainError | KitchenError, Ports | R
+]
+
+passes = Passes[ReinforcementState]()
+when = Conditions[ReinforcementState]()
+measure = conditional(when.is_measured, evaluate)
+
+learn = (
+    compute_advantages
+    >> policy_update
+    >> log_rl_metrics
+    >> conditional(when.should_checkpoint, save_checkpoint)
+    >> conditional(when.should_evaluate, evaluate)
+)
+begin = (
+    starting_from(ReinforcementConfig) >> load_dataset >> init_session >> init_tokenizer >> build_problems >> measure
+)
+
+
+def reinforcement(environment_of: EnvironmentOf[R]) -> Workflow[R]:
+    """Make the workflow that rolls out a batch, learns from it, and rolls out the next with the new policy."""
+
+    @stage
+    def do_rollout(
+        context: Context[EnvironmentBatch[R]],
+    ) -> Do[TrainError, R | TrainingClient | SamplingClient, Context[RolledOut]]:
+        """Let the policy act in all environments, turn by turn."""
+        base = context.state.base
+        return context.to((yield from roll_out(base, context.state.groups, base.batches_done)))
+
+    rounds = passes.set_epoch >> loop(
+        "rollouts", passes.batches, build_env_group(environment_of) >> do_rollout >> learn
+    )
+    return _ended(begin >> loop("epochs", passes.epochs, rounds), "reinforcement")
+
+
+def reinforcement_async(environment_of: EnvironmentOf[R], *, buffer: int = 1) -> Workflow[R]:
+    """Make the workflow that rolls out the next batches while it learns from the last, at most `buffer` ahead.
+
+    Each round is of the newest policy when it was begun. One that has become older than `max_staleness` optimizer steps is
+    dropped.
+    """
+
+    @do
+    def roll_out_next(
+        state: ReinforcementState, index: int
+    ) -> Do[TrainError, R | TrainingClient | SamplingClient, RolledOut | None]:
+        number = state.first_batch + index
+        rows = state.rows_of_batch(number)
+        if rows is None:
+            return None
+        groups = yield from environment_groups(state, rows, environment_of)
+        return (yield from roll_out(state, groups, number))
+
+    rounds = stream_loop("rollouts", roll_out_next, take_rollout >> drop_if_stale >> learn, buffer=buffer)
+    return _ended(begin >> rounds, "reinforcement_async")
+
+
+def _ended(
+    trained: Stage[Context[ReinforcementConfig], Context[ReinforcementState], TrainError | KitchenError, Ports | R],
+    name: str,
+) -> Workflow[R]:
+    return (
+        trained >> save_final_weights >> measure >> conditional(when.is_registered, register_model) >> cleanup
+    ).named(name)
