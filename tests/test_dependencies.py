@@ -24,6 +24,7 @@ NEEDS_AN_EXTRA = (
     "crucible.cookbook",
     "crucible.engine",
     "crucible.kitchen.handlers.hf",
+    "crucible.kitchen.handlers.math",
     "crucible.kitchen.handlers.reasoning_gym",
     "crucible.kitchen.handlers.tinkex",
     "crucible.kitchen.handlers.torch",

@@ -49,7 +49,7 @@ def test_the_code_of_the_readme_runs(capsys: pytest.CaptureFixture[str], tmp_pat
     names: dict[str, object] = {}
     for block in blocks:
         if "supervised = (" not in block:  # an excerpt of the workflow's own module
-            exec(block.replace("runs/mine", str(tmp_path)), names)  # noqa: S102  # the reader would run it as well
+            exec(block.replace("runs/mine", str(tmp_path)), names)  # the reader would run it as well
     shown = capsys.readouterr().out
     assert "<Success: Context(" in shown
     assert "init_session" in shown

@@ -31,22 +31,24 @@ class RowRules:
         extract: finds the answer in what the policy wrote; None for what has not the form that was asked for.
         prefix: a conversation before the row's own, such as a system message that asks for a form.
         format_coef: what a wrong form costs.
+        needs_answer: whether a row must hold the answer that is expected. Some tasks have verifiers that need none.
     """
 
     dataset: str
     extract: Callable[[str], str | None] = whole_text
     prefix: tuple[Message, ...] = ()
     format_coef: float = 0.1
+    needs_answer: bool = True
 
 
 def row_environment(
     row: Row, renderer: Renderer, rules: RowRules, *, index: int = 0
 ) -> Result[ProblemEnv[Evaluator], TrainError]:
-    """Make the environment of a row: its last message is what is expected, those before it are asked.
+    """Make the environment of a row: an assistant's message at its end is what is expected, those before it are asked.
 
     A text without an answer in the form asked for scores 0 unjudged.
 
-    Fails: InvalidRequest with the index when the row does not end with an assistant's message.
+    Fails: InvalidRequest with the index when the row asks nothing, or has no answer and needs one.
     """
     return conversation_of(row, index=index).bind(lambda messages: _environment(row, messages, renderer, rules, index))
 
@@ -62,11 +64,13 @@ def evaluator_grade(dataset: str, row: Row) -> Grade[Evaluator]:
 def _environment(
     row: Row, messages: tuple[Message, ...], renderer: Renderer, rules: RowRules, index: int
 ) -> Result[ProblemEnv[Evaluator], TrainError]:
-    *asked, answer = messages
-    if answer.role != "assistant" or not asked:
+    has_answer = messages[-1].role == "assistant"
+    asked = messages[:-1] if has_answer else messages
+    if not asked or (rules.needs_answer and not has_answer):
         message = "the row does not end with an assistant message"
-        return Failure(InvalidRequest(message=message, fix="use rows that have an answer", index=index))
-    grade, expected = evaluator_grade(rules.dataset, row), text_of(answer)
+        fix = "use rows that have an answer, or needs_answer=False where the evaluator needs none"
+        return Failure(InvalidRequest(message=message, fix=fix, index=index))
+    grade, expected = evaluator_grade(rules.dataset, row), text_of(messages[-1]) if has_answer else ""
     return Result.from_value(
         ProblemEnv(
             messages=(*rules.prefix, *asked),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from crucible.effects import Do, Eff, Handlers, do, gather, perform
-from crucible.testing._laws import obey, refused, require, require_equal
+from crucible.testing._laws import Laws, obey, refused, require, require_equal
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import CodeClient
 from crucible.train.types import CodeLimits, CodeProgram, CodeRun
@@ -47,18 +47,22 @@ print(pathlib.Path("inside").read_text())
 """
 
 
-def check_code_client(make: Callable[[], Handlers[CodeClient]]) -> None:
+def check_code_client(make: Callable[[], Handlers[CodeClient]], *, runs_programs: bool = True) -> None:
     """Put the handlers that `make` gives through the contract of `CodeClient`.
 
     Args:
         make: gives the handlers; it is called once for each law, and may give the same ones again.
+        runs_programs: whether programs are run at all; a fake that only answers keeps the first laws alone.
 
     Raises: ContractViolationError, which names the promise that is not kept.
     """
-    laws = {
+    laws: Laws[CodeClient] = {
+        "a program that is no text is refused": refused("half a character", _run("print('\ud800')"), InvalidRequest),
+        "the same program ends in the same way": _again(),
+    }
+    running: Laws[CodeClient] = {
         "a program reads its input, writes its output and exits": _runs(),
         "what a program raises is told on standard error": _raises(),
-        "a program that is no text is refused": refused("half a character", _run("print('\ud800')"), InvalidRequest),
         "a program ends when its time is over": _time(),
         "a program has no more memory than its limit": _memory(),
         "output ends at its limit": _output(),
@@ -69,11 +73,25 @@ def check_code_client(make: Callable[[], Handlers[CodeClient]]) -> None:
         "runs share nothing": _apart(),
         "runs may go side by side": _side_by_side(),
     }
-    obey(make, laws)
+    obey(make, {**laws, **running} if runs_programs else laws)
 
 
 def _run(source: str, *, stdin: str = "", limits: CodeLimits = CodeLimits()) -> Eff[CodeRun, TrainError, CodeClient]:
     return perform(CodeClient.run, CodeProgram(source=source, stdin=stdin, limits=limits))
+
+
+@do
+def _again() -> Law:
+    limits = CodeLimits(output_bytes=5)
+    runs = []
+    for stdin in ("one", "one", "longer than it"):
+        run = yield from _run("print(input())", stdin=stdin, limits=limits)
+        require(run.wall_seconds >= 0, f"it took {run.wall_seconds} s")
+        require(run.succeeded == (run.ending == "exited" and run.exit_code == 0), f"{run} contradicts itself")
+        require(len(run.stdout.encode()) <= limits.output_bytes, f"{run.stdout!r} is over its limit")
+        runs.append((run.ending, run.exit_code, run.stdout))
+    require_equal(runs[1], runs[0], "the same program again")
+    require_equal(runs[2][0], "output_exceeded", "the end of a program that writes too much")
 
 
 @do

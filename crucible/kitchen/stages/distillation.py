@@ -5,7 +5,7 @@ from typing import Literal, Never, TypeAlias
 
 import attrs
 
-from crucible.effects import Do, Eff, attempt, do, from_result, gather, perform, tell
+from crucible.effects import Do, Eff, Failure, Result, Success, attempt, do, from_result, gather, perform, tell
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.passes import position_of
@@ -26,7 +26,7 @@ from crucible.train.algorithms.distillation import imitation_datum, mixture_logp
 from crucible.train.algorithms.kl import reverse_kl_advantages
 from crucible.train.algorithms.policy_gradient import importance_sampling
 from crucible.train.algorithms.trajectories_to_data import trajectory_to_data
-from crucible.train.errors import TrainError
+from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import SamplingClient, TrainingClient
 from crucible.train.questions import Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer
@@ -140,8 +140,16 @@ def teacher_inference(
         teacher = state.teachers[(start // config.teacher_batch) % len(state.teachers)]
         params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + start)
         groups = yield from perform(SamplingClient.sample, teacher, prompts, params)
-        answers += [imitation_datum(prompt, group[0].tokens) for prompt, group in zip(prompts, groups, strict=True)]
+        for index, (prompt, group) in enumerate(zip(prompts, groups, strict=True), start=start):
+            answers.append((yield from from_result(_imitation(prompt, group[0], index))))
     return context.to(attrs.evolve(state, answers=tuple(answers)))
+
+
+def _imitation(prompt: ModelInput, answer: Sample, index: int) -> Result[Datum, TrainError]:
+    if answer.tokens:
+        return Success(imitation_datum(prompt, answer.tokens))
+    message = "the teacher answered with nothing"
+    return Failure(InvalidRequest(message=message, fix="leave the prompt out, or ask another teacher", index=index))
 
 
 @pure_stage

@@ -17,7 +17,10 @@ from crucible.train.algorithms.schedules import learning_rate
 from crucible.train.errors import TrainError
 from crucible.train.ports import SamplingClient, TrainingClient
 from crucible.train.types import (
+    Datum,
+    EncodedTextChunk,
     ForwardBackwardOutput,
+    ImageChunk,
     ModelInput,
     OptimStepOutput,
     SamplerWeights,
@@ -108,15 +111,19 @@ def target_logprobs(
     """Give what another policy thinks of each target of each datum."""
     found: list[tuple[float, ...]] = []
     for start in range(0, len(data), batch_size):
-        inputs = [_whole(one) for one in data[start : start + batch_size]]
+        inputs = [whole_sequence(one.datum) for one in data[start : start + batch_size]]
         logprobs = yield from perform(SamplingClient.compute_logprobs, session, inputs)
         found += [tuple(logprob or 0.0 for logprob in one[1:]) for one in logprobs]
     return tuple(found)
 
 
-def _whole(one: PolicyDatum) -> ModelInput:
-    last = int(one.datum.loss_fn_inputs["target_tokens"].data[-1])
-    return ModelInput.from_tokens((*one.datum.model_input.tokens, last))
+def whole_sequence(datum: Datum) -> ModelInput:
+    """Give the whole sequence of a datum: its input, images and all, and its last target."""
+    last = int(datum.loss_fn_inputs["target_tokens"].data[-1])
+    *before, end = datum.model_input.chunks
+    if isinstance(end, ImageChunk):
+        return ModelInput(chunks=(*before, end, EncodedTextChunk(tokens=(last,))))
+    return ModelInput(chunks=(*before, EncodedTextChunk(tokens=(*end.tokens, last))))
 
 
 @generic_stage

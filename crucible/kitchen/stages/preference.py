@@ -5,11 +5,13 @@ from typing import Literal, Never, TypeAlias
 
 import attrs
 
-from crucible.effects import Do, Eff, attempt, bracket, do, from_result, perform, tell
+from crucible.effects import Do, Eff, Failure, Result, Success, attempt, bracket, do, from_result, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
+from crucible.kitchen.stages.checkpoints import is_due
 from crucible.kitchen.stages.passes import position_of
+from crucible.kitchen.stages.policy import whole_sequence
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
@@ -17,12 +19,12 @@ from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.algorithms.preference import Dpo, Ipo, Orpo, Pairs, SimPo
 from crucible.train.algorithms.sequences import sequence_logprobs
 from crucible.train.custom_loss import CustomLoss, weights_of
-from crucible.train.errors import TrainError
+from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TrainingClient
 from crucible.train.preference_data import build_pairs
 from crucible.train.renderers import ChatTemplateRenderer, TrainOnWhat
 from crucible.train.supervised import DatumRules
-from crucible.train.types import DatasetConfig, Datum, ModelInput, SamplingConfig, SamplingSession
+from crucible.train.types import DatasetConfig, Datum, Row, SamplingConfig, SamplingSession
 
 PreferenceLossName: TypeAlias = Literal["dpo", "ipo", "simpo", "orpo"]
 _WITHOUT_REFERENCE = frozenset({"simpo", "orpo"})
@@ -39,12 +41,12 @@ class PreferenceConfig(TrainingConfig):
         reference_path: sampler weights of the reference policy; None is the model without adapters. It is fixed here, so a
             resumed run keeps the reference that it began with.
         reference_batch: sequences in one request to the reference.
-        held_out: rows of pairs to measure on before and after, None not to.
+        held_out: rows of pairs to measure on before, after and every `eval_every` steps, None not to.
     """
 
     loss: PreferenceLossName = "dpo"
     beta: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
-    label_smoothing: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    label_smoothing: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.lt(0.5)])
     reference_path: str | None = None
     reference_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
     held_out: DatasetConfig | None = None
@@ -101,6 +103,7 @@ def build_preference_dataset(
     if config.held_out is not None:
         dataset = yield from perform(DatasetStore.load_dataset, config.held_out)
         rows = yield from perform(DatasetStore.read_rows, dataset)
+        yield from from_result(_not_empty(rows, config.held_out))
         held_out = PreferencePairs.unseen((yield from from_result(build_pairs(rows, renderer, rules))))
     num_pairs = len(data) // 2
     total_steps = config.epochs * steps_per_epoch(num_pairs, batch_size=config.batch_size)
@@ -159,17 +162,11 @@ def sequence_scores(
     scores: list[float] = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
-        inputs = [_whole(datum) for datum in batch]
+        inputs = [whole_sequence(datum) for datum in batch]
         logprobs = yield from perform(SamplingClient.compute_logprobs, session, inputs)
         targets = [tuple(logprob or 0.0 for logprob in one[1:]) for one in logprobs]
         scores += sequence_logprobs(targets, weights_of(batch))
     return tuple(scores)
-
-
-def _whole(datum: Datum) -> ModelInput:
-    """Give the whole sequence of a datum: its input and its last target."""
-    last = int(datum.loss_fn_inputs["target_tokens"].data[-1])
-    return ModelInput.from_tokens((*datum.model_input.tokens, last))
 
 
 @pure_stage
@@ -215,6 +212,18 @@ def evaluate_preferences(context: Context[PreferenceState]) -> Do[TrainError, Tr
 def has_held_out(state: PreferenceState) -> bool:
     """Tell whether there are held-out pairs to measure on."""
     return state.held_out is not None
+
+
+def should_measure(state: PreferenceState) -> bool:
+    """Tell whether the held-out pairs are due to be ranked after this step."""
+    return has_held_out(state) and is_due(state.step, before=state.step_before, every=state.config.eval_every)
+
+
+def _not_empty(rows: Sequence[Row], held_out: DatasetConfig) -> Result[None, TrainError]:
+    if rows:
+        return Success(None)
+    message = f"the held-out dataset {held_out.name!r}, split {held_out.split!r}, has no rows"
+    return Failure(InvalidRequest(message=message, fix="check the split, or hold nothing out"))
 
 
 def loss_of(config: PreferenceConfig, pairs: PreferencePairs) -> CustomLoss:

@@ -15,6 +15,7 @@ from crucible.kitchen.stages.preference import (
     get_preference_batch,
     has_held_out,
     log_dpo_metrics,
+    should_measure,
 )
 from crucible.kitchen.stages.registration import register_model
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
@@ -31,6 +32,7 @@ train_batch = (
     >> await_step
     >> log_dpo_metrics
     >> conditional(when.should_checkpoint, save_checkpoint)
+    >> conditional(should_measure, evaluate_preferences)
 )
 train_epoch = passes.set_epoch >> loop("pref_batches", passes.batches, train_batch) >> log_epoch_metrics
 

@@ -19,12 +19,14 @@ from crucible.kitchen.stages.reinforcement import (
     EnvironmentOf,
     ReinforcementConfig,
     ReinforcementState,
-    RolledOut,
     build_env_group,
     build_problems,
+    environment_groups,
+)
+from crucible.kitchen.stages.rollouts import (
+    RolledOut,
     compute_advantages,
     drop_if_stale,
-    environment_groups,
     log_rl_metrics,
     roll_out,
     take_rollout,
@@ -84,10 +86,10 @@ def reinforcement_async(environment_of: EnvironmentOf[R], *, buffer: int = 1) ->
         state: ReinforcementState, index: int
     ) -> Do[TrainError, R | TrainingClient | SamplingClient, RolledOut | None]:
         number = state.first_batch + index
-        rows = state.rows_of_batch(number)
-        if rows is None:
+        indices = state.problems_of_batch(number)
+        if indices is None:
             return None
-        groups = yield from environment_groups(state, rows, environment_of)
+        groups = yield from environment_groups(state, indices, environment_of)
         return (yield from roll_out(state, groups, number))
 
     rounds = stream_loop("rollouts", roll_out_next, take_rollout >> drop_if_stale >> learn, buffer=buffer)

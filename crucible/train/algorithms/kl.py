@@ -13,6 +13,7 @@ import operator
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias, assert_never
 
+from crucible.train.algorithms.aggregation import Aggregation, token_weights
 from crucible.train.algorithms.stable import MAX_EXPONENT, bounded_exp
 from crucible.train.types.trajectories import PolicyDatum
 
@@ -49,6 +50,9 @@ def kl_estimate(logprob: float, other: float, estimator: KlEstimator = "k3") -> 
             assert_never(estimator)
 
 
+_TOKEN_SUM = Aggregation(kind="token_sum")
+
+
 class Penalised(NamedTuple):
     """Data with changed advantages, and the mean KL (k1) for each sampled token that changed them."""
 
@@ -57,17 +61,24 @@ class Penalised(NamedTuple):
 
 
 def kl_penalised(
-    data: Sequence[PolicyDatum], base_logprobs_NT: Sequence[Sequence[float]], *, coef: float, discount: float = 0.0
+    data: Sequence[PolicyDatum],
+    base_logprobs_NT: Sequence[Sequence[float]],
+    *,
+    coef: float,
+    discount: float = 0.0,
+    aggregation: Aggregation = _TOKEN_SUM,
 ) -> Penalised:
     """Add to each sampled token's advantage coef (mean k - k), where k = log q - log p is its k1 to a base policy.
 
     As a reward the logarithmic ratio gives the exact gradient of the KL, and centring it over the batch takes variance away
-    and leaves the advantages' sum as it was (so does tinker-cookbook; Ziegler et al. 2019, arXiv 1909.08593, eq. 2). With a
+    and leaves their sum as it was (so does tinker-cookbook; Ziegler et al. 2019, arXiv 1909.08593, eq. 2). With a
     `discount` above 0 a token also answers for those after it: the sum of discount^j of the penalty j sampled tokens on.
 
     Args:
         data: with the log-probabilities of the policy that sampled.
         base_logprobs_NT: the base policy's, one for each position; only those of sampled tokens count.
+        aggregation: how the advantages of `data` are aggregated already (`policy_batch` did it as its algorithm says): the
+            penalties are weighted alike. Otherwise they would outweigh advantages that were divided by the batch's tokens.
     """
     gaps_NT = _gaps(data, base_logprobs_NT)
     kl = _mean_over_mask(data, gaps_NT)
@@ -75,7 +86,7 @@ def kl_penalised(
         tuple(coef * (kl - gap) if mask else 0.0 for gap, mask in zip(gaps, datum.mask_N, strict=True))
         for datum, gaps in zip(data, gaps_NT, strict=True)
     ]
-    return Penalised(with_added(data, penalties_NT, discount=discount), kl)
+    return Penalised(_with_added(data, penalties_NT, discount, aggregation), kl)
 
 
 def reverse_kl_advantages(
@@ -84,12 +95,14 @@ def reverse_kl_advantages(
     *,
     coef: float = 1.0,
     discount: float = 0.0,
+    aggregation: Aggregation = _TOKEN_SUM,
 ) -> Penalised:
     """Add to each sampled token's advantage -coef (log student - log teacher): on-policy distillation.
 
     The student is rewarded, token by token, with minus the reverse KL to the teacher on what it sampled itself (Agarwal et
     al. 2023, arXiv 2306.13649; Lu and Thinking Machines 2025, "On-policy distillation"). For distillation alone give data
-    whose advantages are 0. Train with `importance_sampling`. `discount` as in `kl_penalised`.
+    whose advantages are 0. Train with `importance_sampling`. `discount` and `aggregation` as in
+    `kl_penalised`.
 
     Args:
         data: sampled by the student, with its log-probabilities.
@@ -97,16 +110,21 @@ def reverse_kl_advantages(
     """
     gaps_NT = _gaps(data, teacher_logprobs_NT)
     rewards_NT = [tuple(-coef * gap for gap in gaps) for gaps in gaps_NT]
-    return Penalised(with_added(data, rewards_NT, discount=discount), _mean_over_mask(data, gaps_NT))
+    return Penalised(_with_added(data, rewards_NT, discount, aggregation), _mean_over_mask(data, gaps_NT))
 
 
-def with_added(
-    data: Sequence[PolicyDatum], amounts_NT: Sequence[Sequence[float]], *, discount: float = 0.0
+def _with_added(
+    data: Sequence[PolicyDatum], amounts_NT: Sequence[Sequence[float]], discount: float, aggregation: Aggregation
 ) -> tuple[PolicyDatum, ...]:
-    """Add to the advantage of each sampled token, discounted over the sampled tokens after it too."""
+    """Add to the advantage of each sampled token, discounted over the sampled tokens after it too, times its weight."""
+    rows = zip(data, amounts_NT, token_weights(data, aggregation), strict=True)
     return tuple(
-        datum.with_advantages(tuple(map(operator.add, datum.advantages, _to_go(amounts, datum.mask_N, discount))))
-        for datum, amounts in zip(data, amounts_NT, strict=True)
+        datum.with_advantages(
+            tuple(
+                map(operator.add, datum.advantages, map(operator.mul, _to_go(amounts, datum.mask_N, discount), weights))
+            )
+        )
+        for datum, amounts, weights in rows
     )
 
 

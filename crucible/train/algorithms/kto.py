@@ -18,7 +18,7 @@ KtoRole: TypeAlias = Literal["desirable", "undesirable", "baseline"]
 
 @attrs.frozen(kw_only=True)
 class Kto:
-    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306, eq. 8).
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306).
 
     With r the logarithmic ratio of a sequence to the reference and z = max(0, mean r of the baselines), which is no
     function to differentiate: desirable_weight (1 - s(beta (r - z))) for a desirable sequence, and

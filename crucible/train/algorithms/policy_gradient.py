@@ -147,6 +147,8 @@ class PolicyBatch:
 def policy_batch(groups_P: Sequence[TrajectoryGroup], algorithm: PolicyGradient) -> PolicyBatch:
     """Make the data of groups of trajectories. `PolicyDatum.group` is the group's index in `groups_P`, whatever was dropped.
 
+    The advantages carry the aggregation: what is added to them later must too (`kl_penalised` takes it).
+
     Raises: ValueError as `trajectory_to_data`, and when `dro` is to be aggregated otherwise than by sum.
     """
     if algorithm.loss.loss_fn == "dro" and algorithm.aggregation.kind != "token_sum":

@@ -136,11 +136,10 @@ def _system(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Span
     text = text_of(messages[0]) if has_system else ""
     if tools:
         listed = "".join(
-            f"\n### {tool.name}\nDescription: {tool.description}\n\n"
-            f"Parameters: {json.dumps(dict(tool.parameters))}\n"
+            f"\n### {tool.name}\nDescription: {tool.description}\n\nParameters: {json.dumps(dict(tool.parameters))}\n"
             for tool in tools
         )
-        text += ("\n\n" if text else "") + _TOOLS + listed + _FORMAT
+        text += "\n\n" + _TOOLS + listed + _FORMAT
     return [Span(text=text, message=0 if has_system else None)]
 
 

@@ -92,7 +92,7 @@ def verdict_schema(rubric: Rubric) -> dict[str, object]:
         "type": "object",
         "properties": {
             "reasoning": {"type": "string"},
-            "points": {"type": "integer", "minimum": 0, "maximum": rubric.points},
+            "points": {"type": "integer", "enum": list(range(rubric.points + 1))},
         },
         "required": ["reasoning", "points"],
         "additionalProperties": False,

@@ -7,6 +7,7 @@ from crucible.kitchen.handlers.noop._every_port import EveryPort
 from crucible.kitchen.handlers.noop._every_port import every_port as all  # noqa: A004  # read as noop.all()
 from crucible.kitchen.handlers.noop._shelf import Shelf
 from crucible.kitchen.handlers.noop.blobs import Blobs, blobs
+from crucible.kitchen.handlers.noop.code import code
 from crucible.kitchen.handlers.noop.completer import completer
 from crucible.kitchen.handlers.noop.datasets import DEFAULT_SPLITS, datasets
 from crucible.kitchen.handlers.noop.embeddings import embeddings
@@ -29,6 +30,7 @@ __all__ = [
     "Shelf",
     "all",
     "blobs",
+    "code",
     "completer",
     "datasets",
     "embeddings",

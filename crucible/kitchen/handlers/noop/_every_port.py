@@ -5,6 +5,7 @@ from typing import TypeAlias
 from crucible.effects import Handlers
 from crucible.kitchen.handlers.noop._shelf import Shelf
 from crucible.kitchen.handlers.noop.blobs import Blobs, blobs
+from crucible.kitchen.handlers.noop.code import code
 from crucible.kitchen.handlers.noop.completer import completer
 from crucible.kitchen.handlers.noop.datasets import datasets
 from crucible.kitchen.handlers.noop.embeddings import embeddings
@@ -21,6 +22,7 @@ from crucible.kitchen.ports import Completer, Evaluator, FeedbackClient, ModelRe
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.train.ports import (
     BlobStore,
+    CodeClient,
     CustomLossClient,
     DatasetStore,
     EmbeddingClient,
@@ -41,6 +43,7 @@ EveryPort: TypeAlias = (
     | LLMClient
     | EmbeddingClient
     | VectorStore
+    | CodeClient
     | MetricsStore
     | EventStore
     | Completer
@@ -73,6 +76,7 @@ def every_port(seed: int = 0, *, shelf: Shelf | None = None, held: Blobs | None 
         | llm(seed=seed)
         | embeddings(seed=seed)
         | vectors()
+        | code()
         | metrics()
         | events()
         | completer(seed=seed)

@@ -7,7 +7,9 @@ from crucible.kitchen.handlers import noop
 from crucible.kitchen.ports import AnsweredRow, FeedbackClient
 from crucible.testing import (
     check_blob_store,
+    check_code_client,
     check_completer,
+    check_custom_loss_client,
     check_dataset_store,
     check_embedding_client,
     check_evaluator,
@@ -28,6 +30,10 @@ from crucible.train.types import DatasetConfig, HubRepo
 
 def test_training_client() -> None:
     check_training_client(lambda: noop.training(max_length=512), model="noop", tolerance=1e-9)
+
+
+def test_custom_loss_client() -> None:
+    check_custom_loss_client(lambda: noop.training(max_length=512), model="noop", tolerance=1e-9)
 
 
 def test_sampling_client() -> None:
@@ -89,6 +95,10 @@ def test_evaluator() -> None:
     check_evaluator(noop.evaluator, right=right, wrong=[AnsweredRow(row={}, answer="4", expected="5")])
 
 
+def test_code_client() -> None:
+    check_code_client(noop.code, runs_programs=False)
+
+
 def test_model_registry() -> None:
     check_model_registry(noop.registry)
 
@@ -105,8 +115,17 @@ def test_feedback_client() -> None:
 
 def test_all_handle_every_port_and_share_what_they_save() -> None:
     assert {port.__name__ for port in noop.all().ports} == {
-        *("TrainingClient", "SamplingClient", "DatasetStore", "BlobStore", "HubClient", "LLMClient"),
-        *("EmbeddingClient", "VectorStore", "MetricsStore", "EventStore", "Completer", "Evaluator"),
+        *("TrainingClient", "CustomLossClient", "SamplingClient", "DatasetStore", "BlobStore", "HubClient"),
+        *(
+            "LLMClient",
+            "EmbeddingClient",
+            "VectorStore",
+            "CodeClient",
+            "MetricsStore",
+            "EventStore",
+            "Completer",
+            "Evaluator",
+        ),
         *("ModelRegistry", "FeedbackClient"),
     }
     check_training_with_sampling(noop.all, model="noop", tolerance=1e-9)

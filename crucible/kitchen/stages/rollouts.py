@@ -1,0 +1,192 @@
+"""Rounds of reinforcement learning: episodes from the policy as it is, advantages, what they did."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, pstdev
+from typing import Never, TypeVar
+
+import attrs
+
+from crucible.effects import Do, Eff, attempt, bracket, do, perform, tell
+from crucible.kitchen.context import Context, Iteration
+from crucible.kitchen.stage import pure_stage, stage
+from crucible.kitchen.stages.policy import Collected, Updated, sampling_from, save_policy, target_logprobs
+from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState
+from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
+from crucible.train.algorithms.kl import Penalised, kl_penalised
+from crucible.train.algorithms.policy_gradient import policy_batch
+from crucible.train.environments import (
+    EnvironmentFailed,
+    EnvironmentGroup,
+    GroupRollout,
+    RolloutLimits,
+    StopCondition,
+    rollout_together,
+)
+from crucible.train.errors import TrainError
+from crucible.train.ports import SamplingClient, TrainingClient
+from crucible.train.types import ModelInput, Sample, SamplerWeights, SamplingConfig, SamplingParams, SamplingSession
+from crucible.train.types.trajectories import PolicyDatum, Trajectory
+
+R = TypeVar("R")
+
+
+@attrs.frozen(kw_only=True)
+class RolledOut:
+    """A round of episodes, and the policy version that they come from."""
+
+    base: ReinforcementState
+    groups: tuple[GroupRollout[EnvironmentFailed], ...]
+    policy: SamplerWeights
+
+    @property
+    def staleness(self) -> int:
+        """How many optimizer steps the policy has taken since."""
+        return self.base.step - self.policy.step
+
+
+@do
+def roll_out(
+    base: ReinforcementState, groups: Sequence[EnvironmentGroup[R]], number: int
+) -> Do[TrainError, R | TrainingClient | SamplingClient, RolledOut]:
+    """Save the policy as it is, and let it act in all environments, turn by turn."""
+    policy = yield from save_policy(base, f"policy_{number:06d}")
+    done = yield from sampling_from(
+        policy,
+        lambda session: rollout_together(
+            groups, sampler(session, base.config, number), limits_within(base.config, session)
+        ),
+    )
+    rolled = RolledOut(base=attrs.evolve(base, policy=policy), groups=tuple(done), policy=policy)
+    yield from tell(_summary(rolled))
+    return rolled
+
+
+def limits_within(config: ReinforcementConfig, session: SamplingSession) -> RolloutLimits:
+    """Give the limits of an episode, with one more: it is cut before a prompt that leaves the model no room to answer.
+
+    A conversation that grew too long so costs its own episode, and not the run.
+    """
+    room, given = session.max_length - 1, config.limits.max_prompt_tokens
+    return attrs.evolve(config.limits, max_prompt_tokens=room if given is None else min(given, room))
+
+
+class _Sampler:
+    """Samples of one round: each turn has a seed of its own."""
+
+    def __init__(self, session: SamplingSession, config: ReinforcementConfig, number: int) -> None:
+        self._session = session
+        self._config = config
+        self._number = number
+
+    def __call__(
+        self, prompts: Sequence[ModelInput], stop: StopCondition, num_samples: int, turn: int
+    ) -> Eff[tuple[tuple[Sample, ...], ...], TrainError, SamplingClient]:
+        params = SamplingParams(
+            max_tokens=self._config.max_tokens,
+            temperature=self._config.temperature,
+            stop=stop.texts,
+            stop_tokens=stop.tokens,
+            seed=(self._config.seed * 1_000_003 + self._number) * 1_009 + turn,
+        )
+        return perform(SamplingClient.sample, self._session, prompts, params, num_samples=num_samples)
+
+
+def sampler(session: SamplingSession, config: ReinforcementConfig, number: int) -> _Sampler:
+    """Make the sampler of round `number`."""
+    return _Sampler(session, config, number)
+
+
+@stage
+def compute_advantages(
+    context: Context[RolledOut],
+) -> Do[TrainError, SamplingClient, Context[Collected[ReinforcementState]]]:
+    """Compare the episodes of each group, drop groups that teach nothing, take off the KL to the reference."""
+    rolled, config = context.state, context.state.base.config
+    batch = policy_batch([group.trajectories for group in rolled.groups], config.algorithm)
+    metrics = {
+        **reward_metrics(rolled),
+        "groups_kept": float(len(batch.kept_groups)),
+        "staleness": float(rolled.staleness),
+    }
+    data = batch.data
+    if config.kl_coef and data:
+        penalised = yield from _penalised(config, data)
+        data, metrics["kl_reference"] = penalised.data, penalised.kl
+    return context.to(Collected(base=rolled.base, data=data, loss=config.algorithm.loss, metrics=metrics))
+
+
+@do
+def _penalised(config: ReinforcementConfig, data: Sequence[PolicyDatum]) -> Do[TrainError, SamplingClient, Penalised]:
+    reference = SamplingConfig(model=config.session.model, weights_path=config.reference_path)
+    logprobs = yield from bracket(
+        perform(SamplingClient.start_session, reference),
+        lambda session: target_logprobs(session, data, config.reference_batch),
+        lambda session: attempt(perform(SamplingClient.close_session, session)),
+    )
+    return kl_penalised(data, logprobs, coef=config.kl_coef, aggregation=config.algorithm.aggregation)
+
+
+def reward_metrics(rolled: RolledOut) -> dict[str, float]:
+    """Give the mean and spread of the rewards, the tokens of an episode, and the mean of what the environments measured."""
+    rewards = [reward for group in rolled.groups for reward in group.trajectories.total_rewards]
+    episodes = [episode for group in rolled.groups for episode in group.trajectories.trajectories_G]
+    if not episodes:
+        return {"reward_mean": float("nan"), "reward_std": 0.0}
+    return {
+        "reward_mean": fmean(rewards),
+        "reward_std": pstdev(rewards),
+        "action_tokens": fmean(episode.num_action_tokens for episode in episodes),
+        **_measured(episodes),
+    }
+
+
+def _summary(rolled: RolledOut) -> RolloutCompleted:
+    return RolloutCompleted(
+        step=rolled.policy.step,
+        metrics=reward_metrics(rolled),
+        num_trajectories=sum(len(group.indices) for group in rolled.groups),
+        num_failed=sum(len(group.failures) for group in rolled.groups),
+    )
+
+
+def log_rl_metrics(context: Context[Updated[ReinforcementState]]) -> Eff[Context[ReinforcementState], Never, Never]:
+    """Tell rewards, KL, entropy and what the update did."""
+    done = context.state
+    step = ReinforcementStep(step=done.base.step, metrics=dict(done.metrics), num_tokens=done.num_tokens)
+    return tell(step).map(lambda _: context.to(done.base))
+
+
+@pure_stage
+def take_rollout(context: Context[Iteration[ReinforcementState, RolledOut]]) -> Context[RolledOut]:
+    """Take a round that was rolled out beside training, with the state as it is by now."""
+    state, rolled = context.state.state, context.state.item
+    return context.to(attrs.evolve(rolled, base=attrs.evolve(state, policy=rolled.policy)))
+
+
+@pure_stage
+def drop_if_stale(context: Context[RolledOut]) -> Context[RolledOut]:
+    """Empty a round whose policy is too old: it is done without an update."""
+    rolled = context.state
+    fresh = rolled.staleness <= rolled.base.config.max_staleness
+    return context if fresh else context.to(attrs.evolve(rolled, groups=()))
+
+
+def metrics_by_environment(rolled: RolledOut) -> tuple[Mapping[str, float], ...]:
+    """Give, for each environment of the round in its order, the mean reward and the means of what it measured.
+
+    It is of the round as it was rolled out: a group that taught nothing, or was lost, has its place too.
+    """
+    return tuple(
+        {"reward": fmean(group.trajectories.total_rewards), **_measured(group.trajectories.trajectories_G)}
+        if group.indices
+        else {}
+        for group in rolled.groups
+    )
+
+
+def _measured(episodes: Sequence[Trajectory]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for turn in (turn for episode in episodes for turn in episode.transitions):
+        for name, value in turn.metrics.items():
+            values.setdefault(name, []).append(value)
+    return {f"env/{name}": fmean(found) for name, found in values.items()}

@@ -1,0 +1,72 @@
+"""The progress of a run on a terminal, and where there is none."""
+
+from io import StringIO
+
+from rich.console import Console
+
+from crucible.kitchen.progress import RunProgress
+from crucible.telemetry.events import (
+    DatasetBuilt,
+    DatasetLoaded,
+    EvaluationCompleted,
+    SampleShown,
+    StageStarted,
+    StageStopped,
+    TrainingStep,
+)
+
+EVENTS = (
+    StageStarted(stage="load_dataset"),
+    DatasetLoaded(dataset="sums", split="train", num_rows=8),
+    StageStarted(stage="init_session"),
+    DatasetBuilt(num_examples=8, num_tokens=80, num_trained_tokens=40, total_steps=4),
+    StageStarted(stage="evaluate"),
+    EvaluationCompleted(step=0, metrics={"accuracy": 0.25, "mean_score": 0.5}, num_examples=4),
+    SampleShown(step=0, prompt="2 + [b]2[/b]?", answer="5 [red]", expected="4"),
+    TrainingStep(step=3, loss=1.23456, learning_rate=0.1, grad_norm=1.0, num_tokens=10, epoch=0),
+    StageStopped(stage="evaluate"),
+    object(),
+)
+
+
+def shown(*, terminal: bool) -> str:
+    screen = StringIO()
+    with RunProgress(Console(file=screen, width=120, force_terminal=terminal, color_system=None)) as progress:
+        for event in EVENTS:
+            progress.show(event)
+    return screen.getvalue()
+
+
+def test_what_a_person_waits_for_is_printed() -> None:
+    lines = [line.strip() for line in shown(terminal=False).splitlines()]
+    assert lines[:6] == [
+        "8 rows of sums, split train",
+        "80 tokens, 40 trained, 4 steps",
+        "step 0: accuracy 25.0%, mean_score 50.0% on 4 held-out examples",
+        "asked     '2 + [b]2[/b]?'",
+        "answered  '5 [red]'",
+        "expected  '4'",
+    ]
+
+
+def test_the_bar_shows_steps_and_loss() -> None:
+    [bar] = [line for line in shown(terminal=True).splitlines() if "training, loss 1.235" in line]
+    assert "3/4" in bar
+
+
+def test_the_bar_says_what_is_being_done() -> None:
+    screen = StringIO()
+    progress = RunProgress(Console(file=screen, width=120, force_terminal=True, color_system=None))
+    for stage, said in (("init_session", "loading the model"), ("evaluate", "measuring")):
+        progress.show(StageStarted(stage=stage))
+        with progress:
+            pass
+        assert said in screen.getvalue()
+
+
+def test_a_run_shown_to_nobody_shows_nothing() -> None:
+    screen = StringIO()
+    RunProgress(Console(file=screen)).show(
+        TrainingStep(step=1, loss=1, learning_rate=1, grad_norm=1, num_tokens=1, epoch=0)
+    )
+    assert screen.getvalue() == ""

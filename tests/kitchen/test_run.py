@@ -1,0 +1,347 @@
+"""Runs and dry runs: what a run gives, what a failed one leaves behind, and what is known before."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from crucible.effects import (
+    Diverged,
+    Do,
+    Handlers,
+    Journal,
+    Result,
+    Success,
+    both,
+    perform,
+    record,
+    replay,
+    tell,
+)
+from crucible.kitchen import (
+    InvalidConfig,
+    MissingHandlers,
+    Recipe,
+    RunFailed,
+    RunResult,
+    dry_run,
+    execute,
+    new_run_id,
+    run,
+    stage,
+)
+from crucible.telemetry.errors import StoreUnavailable
+from crucible.telemetry.events import ArtifactSaved
+from crucible.telemetry.ports import EventStore, MetricsStore
+from tests.kitchen.fakes import (
+    Answer,
+    Burnt,
+    Cook,
+    Meal,
+    Plate,
+    Stores,
+    Stove,
+    Waiter,
+    call_number,
+    cooking,
+    fails_with,
+    meddling,
+    raises,
+    ticking,
+)
+
+DOWN = StoreUnavailable(message="the store is down")
+
+
+@stage
+def serve(plate: Plate) -> Do[Burnt, Cook | Waiter, Plate]:
+    """Say that it is ready."""
+    yield from tell(ArtifactSaved(kind="meal", path="table", step=len(plate.state.dishes)))
+    return plate
+
+
+def hungry(meal: Meal) -> Sequence[str]:
+    return ("dishes: there is one already, take it off", "dishes: nobody is hungry, wait") if meal.dishes else ()
+
+
+soup, fish = cooking("soup"), cooking("fish")
+recipe: Recipe[Meal, Meal, Burnt, Cook | Waiter] = Recipe(
+    name="dinner",
+    description="A dinner.",
+    workflow=(soup >> fish >> serve).named("dinner"),
+    default_config=Meal(),
+    validate_config=hungry,
+)
+
+
+class Carrier(Waiter):
+    """Carries anything."""
+
+    async def carry(self, number: int) -> Result[None, Burnt]:
+        """Carry it."""
+        return Success(None)
+
+
+def kitchen() -> Handlers[Cook | Waiter]:
+    return Cook.handled_by(Stove()) | Waiter.handled_by(Carrier())
+
+
+def wired(stores: Stores) -> Handlers[Cook | Waiter | MetricsStore | EventStore]:
+    """Handle everything that a whole run needs."""
+    return kitchen() | stores.handlers()
+
+
+# A run that goes well
+
+
+def test_a_run_gives_its_context_metrics_artifacts_and_duration() -> None:
+    stores = Stores()
+    work = execute(recipe, run_id="evening", clock=ticking())
+    result = (kitchen() | stores.handlers()).run(work).unwrap()
+    assert isinstance(result, RunResult)
+    assert result.run_id == result.context.run_id == "evening"
+    assert result.context.state.names() == ("soup", "fish")
+    assert [(point.name, point.value, point.step) for point in result.metrics] == [
+        ("kitchen/weight", 0.5, 1),
+        ("kitchen/weight", 1.0, 2),
+    ]
+    assert result.artifacts == (ArtifactSaved(kind="meal", path="table", step=2),)
+    assert result.duration_seconds == len(stores.names("evening")) + 1
+    assert result.telemetry_problems == ()
+
+
+def test_what_a_run_gives_is_what_is_in_the_stores() -> None:
+    stores, heard = Stores(), list[object]()
+    result = run(recipe, kitchen() | stores.handlers(), run_id="evening", on_event=heard.append).unwrap()
+    assert stores.handlers().run(perform(MetricsStore.read, "evening")) == Success(result.metrics)
+    assert stores.names("evening") == [getattr(event, "NAME", "") for event in heard]
+    assert stores.texts("evening", "stage") == ["soup", "soup", "fish", "fish", "serve", "serve"]
+    [info] = stores.handlers().run(perform(EventStore.list_runs)).unwrap()
+    assert info.run_id == "evening"
+    assert info.metadata["recipe"] == "dinner"
+    assert datetime.fromisoformat(str(info.metadata["started_at"])) <= datetime.now(UTC)
+
+
+def test_a_run_takes_another_configuration_and_makes_up_a_name() -> None:
+    def accept(meal: Meal) -> Sequence[str]:
+        return ()
+
+    stores = Stores()
+    free = Recipe(name="free", description="", workflow=soup, default_config=Meal(), validate_config=accept)
+    first = run(free, kitchen() | stores.handlers()).unwrap()
+    again = run(free, kitchen() | stores.handlers(), first.context.state).unwrap()
+    assert again.context.state.names() == ("soup", "soup")
+    assert first.run_id != again.run_id
+    assert re.fullmatch(r"run_\d{8}_\d{6}_[0-9a-f]{8}", first.run_id)
+    assert len({new_run_id() for _ in range(100)}) == 100
+
+
+def test_runs_compose_like_everything_else() -> None:
+    stores = Stores()
+    clock = ticking()
+    two = both(execute(recipe, run_id="first", clock=clock), execute(recipe, run_id="second", clock=clock))
+    first, second = (kitchen() | stores.handlers()).run(two).unwrap()
+    assert (first.run_id, second.run_id) == ("first", "second")
+    assert stores.names("first") == stores.names("second") != []
+
+
+# A run that fails
+
+
+def test_a_failed_run_says_where_and_why_and_leaves_its_telemetry() -> None:
+    stores, heard = Stores(), list[object]()
+    handlers = meddling(kitchen(), call_number("Cook.make", 2), fails_with(Burnt(dish="fish")))
+    failed = run(recipe, handlers | stores.handlers(), run_id="evening", on_event=heard.append).failure()
+    assert failed == RunFailed(run_id="evening", path="dinner/fish", error=Burnt(dish="fish"))
+    assert str(failed) == "evening failed in dinner/fish: fish is burnt"
+    assert stores.names("evening") == [getattr(event, "NAME", "") for event in heard]
+    assert stores.names("evening")[-2:] == [
+        "crucible_kitchen.stage.run.exception",
+        "crucible_kitchen.workflow.run.exception",
+    ]
+    assert len(stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()) == 1
+
+
+def test_a_defect_leaves_its_telemetry_too() -> None:
+    stores = Stores()
+    handlers = meddling(kitchen(), call_number("Cook.make", 2), raises(OSError("gas")))
+    with pytest.raises(OSError, match="gas") as raised:
+        run(recipe, handlers | stores.handlers(), run_id="evening")
+    assert raised.value.__notes__ == ["in crucible path dinner/fish"]
+    assert stores.texts("evening", "error") == ["gas", "gas"]
+
+
+def test_a_configuration_with_problems_is_refused_before_anything_is_performed() -> None:
+    taken = run(recipe, kitchen() | Stores().handlers()).unwrap().context.state
+    failed = run(recipe, unusable(), taken, run_id="evening").failure()
+    assert failed.path == "configuration"
+    assert failed.error == InvalidConfig(problems=tuple(hungry(taken)))
+
+
+def unusable() -> Handlers[Cook | Waiter | MetricsStore | EventStore]:
+    """Give handlers that raise at every call."""
+    return meddling(wired(Stores()), lambda call: True, raises(AssertionError("performed")))
+
+
+# Stores that fail
+
+
+OPERATIONS = (
+    "EventStore.open_run",
+    "EventStore.insert",
+    "EventStore.query",
+    "MetricsStore.record",
+    "MetricsStore.read",
+)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_store_that_fails_never_stops_a_run_and_its_problem_is_reported(operation: str) -> None:
+    handlers = kitchen() | meddling(Stores().handlers(), call_number(operation), fails_with(DOWN))
+    result = run(recipe, handlers).unwrap()
+    assert result.context.state.names() == ("soup", "fish")
+    assert len(result.metrics) == 2
+    assert result.telemetry_problems == ("the store is down",)
+
+
+@pytest.mark.parametrize("answer", [fails_with(DOWN), raises(OSError("unplugged"))], ids=["fails", "raises"])
+@pytest.mark.parametrize("operation", ["EventStore.insert", "MetricsStore.record"])
+@pytest.mark.parametrize("outage", [(1,), (2, 3), (1, 2, 3)])
+def test_everything_arrives_when_a_store_recovers(operation: str, outage: tuple[int, ...], answer: Answer) -> None:
+    stores, heard = Stores(), list[object]()
+    handlers = kitchen() | meddling(stores.handlers(), call_number(operation, *outage), answer)
+    result = run(recipe, handlers, run_id="evening", on_event=heard.append).unwrap()
+    assert len(result.telemetry_problems) == 1
+    assert stores.handlers().run(perform(MetricsStore.read, "evening")) == Success(result.metrics)
+    assert stores.names("evening") == [getattr(event, "NAME", "") for event in heard]
+
+
+def test_everything_arrives_when_the_store_was_down_at_the_start() -> None:
+    stores, heard = Stores(), list[object]()
+    handlers = meddling(stores.handlers(), call_number("EventStore.open_run", 1), fails_with(DOWN))
+    run(recipe, kitchen() | handlers, run_id="evening", on_event=heard.append).unwrap()
+    assert stores.names("evening") == [getattr(event, "NAME", "") for event in heard]
+
+
+def test_the_problems_of_the_telemetry_of_a_failed_run_are_reported() -> None:
+    stores = meddling(Stores().handlers(), call_number("EventStore.insert"), fails_with(DOWN))
+    handlers = meddling(kitchen(), call_number("Cook.make", 2), fails_with(Burnt(dish="fish")))
+    assert run(recipe, handlers | stores).failure().telemetry_problems == ("the store is down",)
+
+
+def test_a_listener_that_raises_never_stops_a_run() -> None:
+    def listener(event: object) -> None:
+        raise BrokenPipeError
+
+    result = run(recipe, kitchen() | Stores().handlers(), on_event=listener).unwrap()
+    assert result.telemetry_problems == ("the listener raised BrokenPipeError()",)
+
+
+# A run that goes on under its name
+
+
+def sequences(stores: Stores) -> list[int]:
+    events = stores.handlers().run(perform(EventStore.query, "evening")).unwrap()
+    points = stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()
+    return [event.sequence for event in events] + [point.sequence for point in points]
+
+
+def test_a_resumed_run_goes_on_numbering_where_it_ended() -> None:
+    stores = Stores()
+    failing = meddling(kitchen(), call_number("Cook.make", 2), fails_with(Burnt(dish="fish")))
+    run(recipe, failing | stores.handlers(), run_id="evening").failure()
+    before = sequences(stores)
+    run(recipe, kitchen() | stores.handlers(), run_id="evening").unwrap()
+    assert sorted(before) == list(range(1, len(before) + 1))
+    assert sorted(sequences(stores)) == list(range(1, len(sequences(stores)) + 1))
+
+
+@pytest.mark.parametrize("operation", ["EventStore.query", "MetricsStore.read"])
+def test_a_resumed_run_whose_numbers_cannot_be_read_loses_no_record(operation: str) -> None:
+    stores = Stores()
+    first = run(recipe, kitchen() | stores.handlers(), run_id="evening").unwrap()
+    before = sequences(stores)
+    handlers = meddling(stores.handlers(), call_number(operation, 1), fails_with(DOWN))
+    second = run(recipe, kitchen() | handlers, run_id="evening").unwrap()
+    assert second.telemetry_problems == ("the store is down",)
+    assert len(sequences(stores)) == 2 * len(before)
+    stored = stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()
+    assert stored == (*first.metrics, *second.metrics)
+
+
+# Record and replay
+
+
+def test_a_whole_run_is_replayed_with_no_handler_behind_it() -> None:
+    journal = Journal()
+    recorded = record(wired(Stores()), journal).run(execute(recipe, run_id="evening", clock=ticking()))
+    assert replay(journal).run(execute(recipe, run_id="evening", clock=ticking())) == recorded
+
+
+def test_a_replay_with_another_clock_diverges_in_its_telemetry() -> None:
+    journal = Journal()
+    record(wired(Stores()), journal).run(execute(recipe, run_id="evening", clock=ticking())).unwrap()
+    with pytest.raises(Diverged, match=r"EventStore\.open_run"):
+        replay(journal).run(execute(recipe, run_id="evening"))
+
+
+def test_a_divergence_in_a_stage_is_not_hidden_by_one_in_its_telemetry() -> None:
+    journal = Journal()
+    record(wired(Stores()), journal).run(execute(recipe, run_id="evening", clock=ticking())).unwrap()
+    changed = Recipe(
+        name="dinner", description="", workflow=(soup >> cooking("meat")).named("dinner"), default_config=Meal()
+    )
+    with pytest.raises(Diverged, match=r"now: +Cook\.make"):
+        replay(journal).run(execute(changed, run_id="evening", clock=ticking()))
+
+
+# A dry run
+
+
+def test_a_dry_run_performs_nothing_and_gives_the_plan() -> None:
+    plan = dry_run(recipe, unusable()).unwrap()
+    assert (plan.recipe, plan.config, plan.ports) == ("dinner", Meal(), ("Cook", "Waiter"))
+    assert plan.outline == recipe.workflow.outline
+    assert str(plan) == (
+        "workflow dinner\n"
+        "  soup  [Cook]\n"
+        "  fish  [Cook]\n"
+        "  serve  [Cook, Waiter]  Say that it is ready.\n"
+        "\n"
+        "ports\n"
+        "  Cook\n"
+        "  Waiter\n"
+        "\n"
+        "configuration\n"
+        "  Meal(dishes=())"
+    )
+
+
+def test_a_dry_run_of_a_workflow_that_needs_nothing_says_so() -> None:
+    def idle(plate: Plate) -> Plate:
+        return plate
+
+    from crucible.kitchen import pure_stage
+
+    nothing = Recipe(name="idle", description="", workflow=pure_stage(idle), default_config=Meal())
+    assert "ports\n  none\n" in str(dry_run(nothing, Handlers.none()).unwrap())
+
+
+def test_a_dry_run_reports_every_problem_of_a_configuration() -> None:
+    taken = run(recipe, kitchen() | Stores().handlers()).unwrap().context.state
+    error = dry_run(recipe, unusable(), taken).failure()
+    assert error == InvalidConfig(problems=tuple(hungry(taken)))
+    assert str(error).count("\n  - ") == 2
+
+
+def test_a_dry_run_names_all_missing_handlers_and_how_to_add_them() -> None:
+    error = dry_run(recipe, Handlers.none()).failure()  # type: ignore[misc]  # the checker knows, too
+    assert error == MissingHandlers(ports=("Cook", "Waiter"))
+    assert str(error) == (
+        "no handler for Cook, Waiter: add Cook.handled_by(...) | Waiter.handled_by(...) to the handlers"
+    )
+
+
+def test_handlers_of_every_port_miss_none() -> None:
+    assert isinstance(dry_run(recipe, replay(Journal())), Success)

@@ -1,0 +1,349 @@
+"""The preference workflow on handlers that need nothing: it learns, asks the reference once, and can be resumed."""
+
+import math
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crucible.effects import Diverged, Failure, Handlers, Journal, perform, record, replay
+from crucible.kitchen import Context
+from crucible.kitchen.errors import KitchenError
+from crucible.kitchen.handlers.noop import EveryPort, Shelf
+from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceState
+from crucible.kitchen.workflows.preference import preference
+from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
+from crucible.train.errors import BackendFailed, InvalidRequest, NonFiniteLoss, SequenceTooLong, TrainError
+from crucible.train.ports import TrainingClient
+from crucible.train.types import DatasetConfig, Datum, Row, SamplingConfig, SessionConfig
+from tests.kitchen.fakes import call_number, fails_with, meddling, raises
+from tests.kitchen.workflows.runs import (
+    Ran,
+    apart_from_names,
+    changes_of,
+    checkpoints_in,
+    labels_and_steps,
+    on_nothing,
+    ran,
+    sessions_left_open,
+)
+
+Fought: TypeAlias = Ran[Context[PreferenceState], TrainError | KitchenError]
+
+TEST = DatasetConfig(name="duels", split="test")
+BASE = PreferenceConfig(
+    session=SessionConfig(model="noop"), dataset=DatasetConfig(name="duels"), learning_rate=1e-3, batch_size=2
+)
+LOSSES = ("dpo", "ipo", "simpo", "orpo")
+GRADIENTS = "CustomLossClient.forward_backward_custom"
+
+
+def duel(number: int) -> Row:
+    """Make a pair in which the better answer is a yes."""
+    return {"prompt": f"{number}?", "chosen": f"yes {number}", "rejected": f"no {number}"}
+
+
+DUELS = tuple(map(duel, range(5)))
+HELD_OUT = tuple(map(duel, range(50, 54)))
+
+
+def handlers_of(rows: tuple[Row, ...] = DUELS, *, shelf: Shelf | None = None) -> Handlers[EveryPort]:
+    return on_nothing(rows, HELD_OUT, shelf=shelf)
+
+
+def fought(config: PreferenceConfig, handlers: Handlers[EveryPort] | None = None) -> Fought:
+    return ran(handlers or handlers_of(), preference(Context.start(config, run_id="evening")))
+
+
+def config_of(*, measured: bool, **fields: Any) -> PreferenceConfig:
+    return attrs.evolve(BASE, held_out=TEST if measured else None, **fields)
+
+
+configs = st.builds(
+    config_of,
+    measured=st.booleans(),
+    loss=st.sampled_from(LOSSES),
+    epochs=st.integers(1, 3),
+    batch_size=st.integers(1, 4),
+    beta=st.sampled_from([0.05, 0.5]),
+    schedule=st.sampled_from(["constant", "linear", "cosine"]),
+    warmup_steps=st.integers(0, 4),
+    seed=st.integers(0, 3),
+    save_every=st.integers(0, 3),
+    reference_batch=st.integers(1, 5),
+    register_as=st.none() | st.just("duellist"),
+)
+
+
+# It learns
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_margin_and_accuracy_on_held_out_pairs_rise(loss: str) -> None:
+    config = attrs.evolve(BASE, loss=loss, held_out=TEST, epochs=6, schedule="constant")
+    before, after = fought(config).events(PreferencesEvaluated)
+    assert (before.step, after.step, before.num_pairs) == (0, 18, 4)
+    assert after.metrics["margin"] > before.metrics["margin"]
+    assert after.metrics["accuracy"] == 1.0 >= before.metrics["accuracy"]
+    assert after.metrics["loss"] < before.metrics["loss"]
+
+
+def test_dpo_begins_at_the_reference_and_moves_away_from_it() -> None:
+    run = fought(attrs.evolve(BASE, held_out=TEST, epochs=4, batch_size=5, schedule="constant"))
+    first, *_, last = run.events(PreferenceStep)
+    assert first.metrics["loss"] == pytest.approx(math.log(2))
+    assert first.metrics["margin"] == pytest.approx(0.0)
+    assert last.metrics["margin"] > 0.1
+    assert last.metrics["accuracy"] == 1.0
+    losses = [step.metrics["loss"] for step in run.events(PreferenceStep)]
+    assert all(later < earlier for earlier, later in pairwise(losses))
+
+
+@settings(max_examples=20)
+@given(configs)
+def test_every_pair_is_trained_on_once_in_each_epoch_by_a_schedule_that_is_never_negative(
+    config: PreferenceConfig,
+) -> None:
+    run = fought(config)
+    steps = run.events(PreferenceStep)
+    total = config.epochs * math.ceil(5 / config.batch_size)
+    assert [event.step for event in steps] == list(range(1, total + 1))
+    assert sum(event.num_pairs for event in steps) == 5 * config.epochs
+    assert all(0 <= event.metrics["learning_rate"] <= config.learning_rate for event in steps)
+    assert run.events(DatasetBuilt)[0].total_steps == total
+
+
+def test_epochs_are_shuffled_reproducibly_and_differently() -> None:
+    def orders(seed: int) -> list[list[object]]:
+        calls = fought(attrs.evolve(BASE, epochs=3, batch_size=1, seed=seed)).log.of(GRADIENTS)
+        seen = [call.arguments[1] for call in calls]
+        return [seen[start : start + 5] for start in (0, 5, 10)]
+
+    first, second, third = orders(0)
+    assert first != second != third != first
+    assert orders(0) == [first, second, third]
+    assert orders(1)[0] != first
+
+
+# The same run again
+
+
+@settings(max_examples=15)
+@given(configs)
+def test_the_same_run_does_the_same(config: PreferenceConfig) -> None:
+    first, again = fought(config), fought(config)
+    assert first.outcome == again.outcome
+    assert first.effects == again.effects
+    assert first.told == again.told
+
+
+@settings(max_examples=10)
+@given(configs)
+def test_a_replay_without_handlers_gives_what_was_recorded_and_tells_the_same(config: PreferenceConfig) -> None:
+    journal = Journal()
+    first = fought(config, record(handlers_of(), journal))
+    again = ran(replay(journal), preference(Context.start(config, run_id="evening")))
+    assert (again.outcome, again.told) == (first.outcome, first.told)
+
+
+def test_a_run_with_another_beta_diverges_from_the_recording_at_the_first_loss() -> None:
+    journal = Journal()
+    fought(BASE, record(handlers_of(), journal)).outcome.unwrap()
+    with pytest.raises(Diverged, match="forward_backward_custom"):
+        replay(journal).run(preference(Context.start(attrs.evolve(BASE, beta=0.2), run_id="evening")))
+
+
+# Acceptance: a checkpoint labelled N holds N steps, a resumed run keeps its reference
+
+
+@settings(max_examples=15)
+@given(configs)
+def test_a_checkpoint_labelled_n_holds_exactly_n_optimizer_steps(config: PreferenceConfig) -> None:
+    run = fought(config)
+    labelled = labels_and_steps(run.log.calls)
+    total = config.epochs * math.ceil(5 / config.batch_size)
+    due = [step for step in range(1, total + 1) if config.save_every and step % config.save_every == 0]
+    assert labelled == [(step, step) for step in due]
+    assert [event.step for event in checkpoints_in(run)] == due
+
+
+def test_gradients_and_update_are_both_submitted_before_either_is_awaited() -> None:
+    names = [call.rpartition(".")[2] for call in fought(attrs.evolve(BASE, batch_size=5, save_every=1)).log.names]
+    begin = names.index("forward_backward_custom")
+    assert names[begin : begin + 5] == ["forward_backward_custom", "optim_step", "await_", "await_", "save_checkpoint"]
+
+
+@settings(max_examples=15)
+@given(configs)
+def test_resumed_from_any_checkpoint_a_run_keeps_its_reference_and_comes_to_the_same_end(
+    config: PreferenceConfig,
+) -> None:
+    config, shelf = attrs.evolve(config, save_every=1), Shelf()
+    run = fought(config, handlers_of(shelf=shelf))
+    whole = run.outcome.unwrap().state
+    assert len(checkpoints_in(run)) == whole.step
+    for checkpoint in checkpoints_in(run):
+        resumed = fought(attrs.evolve(config, resume_from=checkpoint.path), handlers_of(shelf=shelf))
+        state = resumed.outcome.unwrap().state
+        assert state.pairs.reference_N == whole.pairs.reference_N
+        assert apart_from_names(state) == apart_from_names(whole)
+        assert changes_of(state, shelf) == changes_of(whole, shelf)
+        assert resumed.events(PreferenceStep) == run.events(PreferenceStep)[checkpoint.step :]
+
+
+def test_a_resumed_run_asks_the_model_without_adapters_not_the_one_it_has_trained() -> None:
+    shelf = Shelf()
+    run = fought(attrs.evolve(BASE, save_every=2), handlers_of(shelf=shelf))
+    path = checkpoints_in(run)[0].path
+    resumed = fought(attrs.evolve(BASE, resume_from=path), handlers_of(shelf=shelf))
+    [opened] = resumed.log.of("SamplingClient.start_session")
+    assert opened.arguments == (SamplingConfig(model="noop"),)
+    assert any(score != 0 for score in resumed.outcome.unwrap().state.pairs.reference_N)
+
+
+def test_a_reference_of_trained_weights_is_kept_as_well() -> None:
+    shelf = Shelf()
+    first = fought(attrs.evolve(BASE, epochs=2), handlers_of(shelf=shelf)).outcome.unwrap().state.final_weights
+    assert first is not None
+    config = attrs.evolve(BASE, reference_path=first.path, save_every=1)
+    run = fought(config, handlers_of(shelf=shelf))
+    whole = run.outcome.unwrap().state
+    assert whole.pairs.reference_N != fought(BASE).outcome.unwrap().state.pairs.reference_N
+    for checkpoint in checkpoints_in(run):
+        resumed = fought(attrs.evolve(config, resume_from=checkpoint.path), handlers_of(shelf=shelf))
+        assert apart_from_names(resumed.outcome.unwrap().state) == apart_from_names(whole)
+
+
+def test_a_run_that_broke_is_resumed_from_its_last_checkpoint() -> None:
+    shelf, config = Shelf(), attrs.evolve(BASE, epochs=2, save_every=2, held_out=TEST)
+    whole = fought(config, handlers_of(shelf=shelf)).outcome.unwrap().state
+    error = NonFiniteLoss(loss=float("inf"))
+    broken = fought(config, meddling(handlers_of(shelf=shelf), call_number(GRADIENTS, 4), fails_with(error)))
+    assert broken.outcome == Failure(error)
+    path = checkpoints_in(broken)[-1].path
+    state = fought(attrs.evolve(config, resume_from=path), handlers_of(shelf=shelf)).outcome.unwrap().state
+    assert apart_from_names(state) == apart_from_names(whole)
+    assert changes_of(state, shelf) == changes_of(whole, shelf)
+
+
+# The reference
+
+
+@settings(max_examples=10)
+@given(configs)
+def test_the_reference_is_asked_once_for_each_sequence_whatever_the_epochs(config: PreferenceConfig) -> None:
+    log = fought(config).log
+    asked = sum(len(_sequence(call.arguments[1])) for call in log.of("SamplingClient.compute_logprobs"))
+    sequences = 2 * (5 + (4 if config.held_out else 0))
+    assert asked == (sequences if config.loss in {"dpo", "ipo"} else 0)
+    assert len(log.of("SamplingClient.start_session")) == (asked > 0)
+
+
+def _sequence(argument: object) -> tuple[object, ...]:
+    assert isinstance(argument, tuple | list)
+    return tuple(argument)
+
+
+@pytest.mark.parametrize("failing", ["SamplingClient.compute_logprobs", GRADIENTS, "TrainingClient.await_"])
+@pytest.mark.parametrize("raised", [False, True])
+def test_whatever_fails_every_session_is_closed(failing: str, *, raised: bool) -> None:
+    answer = raises(OSError("gas")) if raised else fails_with(BackendFailed(message="out of memory"))
+    handlers = meddling(handlers_of(), call_number(failing, 1), answer)
+    work = preference(Context.start(BASE))
+    run = _ran_to_its_end(handlers, work) if raised else ran(handlers, work)
+    assert sessions_left_open(run.log) == []
+
+
+def _ran_to_its_end(handlers: Handlers[EveryPort], work: Any) -> Fought:
+    from crucible.effects import trace
+    from tests.kitchen.fakes import Told
+    from tests.kitchen.workflows.small import Log
+
+    log = Log()
+    with pytest.raises(OSError, match="gas"):
+        trace(handlers, into=log.calls.append).run(work)
+    return Ran(outcome=Failure(BackendFailed(message="raised")), log=log, told=Told())
+
+
+# Measuring
+
+
+def test_measuring_changes_nothing_about_what_is_learned() -> None:
+    shelves = Shelf(), Shelf()
+    measured, alone = (
+        fought(attrs.evolve(BASE, held_out=held_out, epochs=2), handlers_of(shelf=shelf)).outcome.unwrap().state
+        for held_out, shelf in zip((TEST, None), shelves, strict=True)
+    )
+    assert changes_of(measured, shelves[0]) == changes_of(alone, shelves[1]) != {}
+
+
+def test_measuring_asks_for_a_forward_pass_and_for_no_gradient() -> None:
+    log = fought(attrs.evolve(BASE, held_out=TEST, batch_size=5)).log
+    assert len(log.of("TrainingClient.forward")) == 2
+    assert len(log.of(GRADIENTS)) == len(log.of("TrainingClient.optim_step")) == 1
+    assert not log.of("TrainingClient.forward_backward")
+    for call in log.of("TrainingClient.forward"):
+        assert all(isinstance(datum, Datum) for datum in _sequence(call.arguments[1]))
+
+
+def test_held_out_pairs_are_measured_every_so_many_steps_too() -> None:
+    run = fought(attrs.evolve(BASE, held_out=TEST, epochs=2, eval_every=2))
+    assert [event.step for event in run.events(PreferencesEvaluated)] == [0, 2, 4, 6, 6]
+
+
+def test_a_held_out_split_without_rows_is_an_error_that_says_so() -> None:
+    error = fought(attrs.evolve(BASE, held_out=TEST), on_nothing(DUELS)).outcome.failure()
+    assert error == InvalidRequest(
+        message="the held-out dataset 'duels', split 'test', has no rows", fix="check the split, or hold nothing out"
+    )
+
+
+# Rows that cannot be used
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prompt": "?", "completion_a": "a", "completion_b": "b", "label": "Tie"},
+        {"prompt": "?", "completion_a": "a", "completion_b": "b", "label": "C"},
+        {"prompt": "?", "chosen": "a"},
+        {"chosen": "", "rejected": ""},
+        {},
+    ],
+)
+@pytest.mark.parametrize("index", [0, 3])
+def test_a_tie_or_a_row_of_the_wrong_shape_is_named_by_its_index(wrong: Row, index: int) -> None:
+    rows = (*DUELS[:index], wrong, *DUELS[index:])
+    run = fought(BASE, handlers_of(rows))
+    error = run.outcome.failure()
+    assert isinstance(error, InvalidRequest)
+    assert error.index == index
+    assert sessions_left_open(run.log) == []
+
+
+def test_a_pair_that_is_too_long_is_named_by_its_index() -> None:
+    rows = (*DUELS, {"prompt": "?", "chosen": "!" * 200, "rejected": "no"})
+    error = fought(attrs.evolve(BASE, max_length=100), handlers_of(rows)).outcome.failure()
+    assert isinstance(error, SequenceTooLong)
+    assert error.index == 5
+
+
+def test_no_rows_are_an_error_before_any_session_is_opened() -> None:
+    run = fought(BASE, handlers_of(()))
+    assert isinstance(run.outcome.failure(), InvalidRequest)
+    assert not run.log.of("TrainingClient.start_session")
+
+
+@pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"label_smoothing": 0.5}, {"label_smoothing": -0.1}])
+def test_a_setting_that_the_loss_would_refuse_is_refused_with_the_configuration(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        attrs.evolve(BASE, **wrong)
+
+
+def test_the_session_is_closed_at_the_end() -> None:
+    handlers = handlers_of()
+    session = fought(BASE, handlers).outcome.unwrap().state.session
+    assert handlers.run(perform(TrainingClient.get_tokenizer, session)).failure()
