@@ -10,6 +10,7 @@ from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.states import TrainingState
+from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.algorithms.minibatches import minibatches
 from crucible.train.algorithms.policy_gradient import BuiltInLoss
 from crucible.train.algorithms.policy_metrics import policy_metrics
@@ -144,7 +145,14 @@ def policy_update(context: Context[Collected[S]]) -> Do[TrainError, TrainingClie
         outputs = yield from _one_step(base, chosen, collected.loss, base.step + len(done))
         first = first or policy_metrics(chosen, outputs[0].logprobs)
         done.append(outputs)
-    after = attrs.evolve(base, step=base.step + len(done), step_before=base.step, batches_done=base.batches_done + 1)
+    batches_done = base.batches_done + 1
+    after = attrs.evolve(
+        base,
+        step=base.step + len(done),
+        step_before=base.step,
+        batches_done=batches_done,
+        epoch=batches_done // steps_per_epoch(base.num_examples, batch_size=config.batch_size),
+    )
     num_tokens = sum(int(sum(one.mask_N)) for one in data)
     metrics = {**collected.metrics, **first, **_update_metrics(done)}
     return context.to(Updated(base=after, metrics=metrics, num_tokens=num_tokens))

@@ -34,3 +34,13 @@ def test_a_model_without_a_name_of_its_own_is_registered_under_its_base() -> Non
         ("talker", "evening"),
     ]
     assert models[0].artifact.uri == models[1].artifact.uri
+
+
+def test_another_model_under_the_version_of_a_run_is_refused() -> None:
+    handlers = handlers_of()
+    context = handlers.run(save_final_weights(opened(handlers))).unwrap()
+    handlers.run(register_model(context)).unwrap()
+    handlers.run(register_model(context)).unwrap()
+    scored = context.to(attrs.evolve(context.state, metrics={"accuracy": 1.0}))
+    error = handlers.run(register_model(scored)).failure()
+    assert str(error) == "model 'noop@evening' exists already: register it under another version"

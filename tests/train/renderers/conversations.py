@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from crucible.train.types import ROLES, Message
+from crucible.train.types import ROLES, Message, text_of
 
 # Words that stand in the markup itself, the markup, blanks wherever they merge, and scripts that take several bytes.
 TEMPTING = (
@@ -40,4 +40,4 @@ def conversations(
 
 def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Write messages as transformers takes them."""
-    return [{"role": message.role, "content": message.content} for message in messages]
+    return [{"role": message.role, "content": text_of(message)} for message in messages]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crucible.effects import Failure
 from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer
 from crucible.train.renderers import ChatTemplateRenderer, RenderedExample, TrainOnWhat
-from crucible.train.types import ByteTokenizer, Message, Tokenizer
+from crucible.train.types import ByteTokenizer, Message, Tokenizer, text_of
 from tests.train.renderers.chatml import CHATML, END, as_value, trained
 from tests.train.renderers.conversations import as_dicts, contents, conversations, plain
 
@@ -38,7 +38,7 @@ def example_of(renderer: ChatTemplateRenderer, messages: Sequence[Message], trai
 
 def legible(tokenizer: Tokenizer, messages: Sequence[Message]) -> bool:
     """Tell whether a tokenizer can write these contents: the vocabulary of SmolLM2 lacks the bytes of some planes."""
-    return all(tokenizer.decode(tokenizer.encode(one.content)) == one.content for one in messages)
+    return all(tokenizer.decode(tokenizer.encode(text_of(one))) == text_of(one) for one in messages)
 
 
 def trained_text(tokenizer: Tokenizer, example: RenderedExample) -> str:
@@ -83,7 +83,7 @@ class TestAgainstTransformers:
         text = reference.apply_chat_template(as_dicts(messages), add_generation_prompt=False, tokenize=False)
         example = example_of(renderer, messages, train_on)
         assert renderer.tokenizer.decode(example.tokens) == text
-        if not any(message.content[:1].isspace() for message in messages):
+        if not any(text_of(message)[:1].isspace() for message in messages):
             assert list(example.tokens) == reference.encode(text, add_special_tokens=False)
 
 
@@ -99,7 +99,7 @@ class TestAnExample:
     def test_is_what_sampling_the_answer_would_have_made(
         self, renderer: ChatTemplateRenderer, messages: list[Message]
     ) -> None:
-        answer = renderer.tokenizer.encode(messages[-1].content + END)
+        answer = renderer.tokenizer.encode(text_of(messages[-1]) + END)
         tokens = example_of(renderer, messages, TrainOnWhat.LAST_ASSISTANT_MESSAGE).tokens
         sampled = [*prompt_tokens(renderer, messages[:-1]), *answer]
         assert list(tokens[: len(sampled)]) == sampled
@@ -115,7 +115,7 @@ class TestAnExample:
         if train_on is TrainOnWhat.ALL_TOKENS:
             assert all(example.weights)
         else:
-            expected = "".join(message.content + END for message in chosen(messages, train_on))
+            expected = "".join(text_of(message) + END for message in chosen(messages, train_on))
             assert trained_text(renderer.tokenizer, example) == expected
 
     @given(messages=conversations(answered=True))
@@ -124,7 +124,8 @@ class TestAnExample:
         example = example_of(renderer, messages, TrainOnWhat.LAST_ASSISTANT_MESSAGE)
         answer = [t for t, w in zip(example.tokens, example.weights, strict=True) if w]
         parsed = renderer.parse_response(answer)
-        assert parsed == Message(role="assistant", content=messages[-1].content.partition(END)[0])
+        assert parsed.message == Message(role="assistant", content=text_of(messages[-1]).partition(END)[0])
+        assert parsed.ended
 
     @pytest.mark.parametrize("content", ["i", "end", ">", "im_end", "|", "user", ""])
     def test_is_not_confused_by_contents_that_stand_in_the_markup(
@@ -145,7 +146,7 @@ class TestOnBytes:
         example = example_of(self.renderer, messages, train_on)
         assert example.tokens == tokenizer.encode(tokenizer.render_chat(messages, add_generation_prompt=False))
         if train_on is not TrainOnWhat.ALL_TOKENS:
-            expected = "".join(message.content + END for message in chosen(messages, train_on))
+            expected = "".join(text_of(message) + END for message in chosen(messages, train_on))
             assert trained_text(tokenizer, example) == expected
 
     @given(messages=conversations(answered=True), train_on=st.sampled_from(TrainOnWhat))
@@ -156,7 +157,7 @@ class TestOnBytes:
     @given(content=contents)
     def test_an_answer_cut_at_the_token_limit_is_parsed_too(self, content: str) -> None:
         tokens = ByteTokenizer().encode(content)
-        assert self.renderer.parse_response(tokens).content == content.partition(END)[0]
+        assert text_of(self.renderer.parse_response(tokens).message) == content.partition(END)[0]
 
 
 LLAMA_3 = (

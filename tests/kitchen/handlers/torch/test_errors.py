@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -74,7 +75,7 @@ def error_of(
     handlers: Handlers[TrainingClient | SamplingClient],
     eff: Eff[object, TrainError, TrainingClient] | Eff[object, TrainError, SamplingClient],
 ) -> TrainError:
-    result = handlers.run(eff)  # type: ignore[arg-type]  # either kind is handled
+    result = handlers.run(eff)
     assert isinstance(result, Failure)
     error: TrainError = result.failure()
     return error
@@ -183,7 +184,7 @@ class TestBatches:
 
     @pytest.mark.parametrize("wrong", [{"top_k": 0}, {"stop": ("",)}])
     def test_settings_that_the_sampler_cannot_take_are_refused(
-        self, handlers: Handlers[TrainingClient | SamplingClient], tiny_folder: str, wrong: dict[str, object]
+        self, handlers: Handlers[TrainingClient | SamplingClient], tiny_folder: str, wrong: dict[str, Any]
     ) -> None:
         sampler = handlers.run(perform(SamplingClient.start_session, SamplingConfig(model=tiny_folder))).unwrap()
         params = attrs.evolve(SamplingParams(), **wrong)
@@ -230,11 +231,11 @@ class TestSaving:
     ) -> None:
         session = handlers.run(opened(tiny_folder)).unwrap()
         for operation in (TrainingClient.save_checkpoint, TrainingClient.save_sampler_weights):
-            error = error_of(handlers, perform(operation, session, name))  # type: ignore[arg-type]  # both take a name
+            error = error_of(handlers, perform(operation, session, name))
             assert isinstance(error, InvalidRequest)
             assert "without slashes" in str(error)
 
-    @pytest.mark.parametrize("name", ["step_000100", "a b", "ünïcödé", "..x"[2:], "v1.2"])
+    @pytest.mark.parametrize("name", ["step_000100", "a b", "ünïcödé", "v1.2"])
     def test_a_plain_name_is_taken(self, name: str) -> None:
         assert checked_name(name).unwrap() == name
 
@@ -308,7 +309,7 @@ class TestMemory:
 class TestWholeRuns:
     """The same errors at the end of a whole run, with the stage in which they arose."""
 
-    def failed(self, root: Path, model: str, **changes: object) -> str:
+    def failed(self, root: Path, model: str, **changes: Any) -> str:
         result = run(recipe(config_for(model, **changes)), on_this_machine(root))
         assert isinstance(result, Failure)
         return str(result.failure())

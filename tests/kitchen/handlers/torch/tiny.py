@@ -1,6 +1,7 @@
 """The tiny model of the engine's tests in a folder, with a chat template; and small supervised runs on it."""
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -35,7 +36,7 @@ def sums(config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
     return Success(tuple({"prompt": f"{i}+1?", "completion": f"{i + 1}."} for i in range(first, first + 24)))
 
 
-def config_for(model: str, **changes: object) -> SupervisedConfig:
+def config_for(model: str, **changes: Any) -> SupervisedConfig:  # Any: a value for any field
     """Configure twelve steps in two epochs, a checkpoint after every fourth."""
     config = SupervisedConfig(
         session=SessionConfig(model=model, lora=LoraConfig(rank=4, seed=1)),

@@ -4,10 +4,14 @@ import json
 from collections.abc import Sequence
 
 import attrs
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from crucible.train.renderers import Renderer
 from crucible.train.types import Message, ToolCall, ToolSpec, assistant_message
+
+few = settings(max_examples=20)
+"""A drawn conversation holds many cases, and 20 of the families' tests run for each."""
 
 # No blanks at the ends, where some templates strip them, and no marks; blanks, scripts and JSON inside.
 _words = st.sampled_from(

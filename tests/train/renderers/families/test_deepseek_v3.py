@@ -7,7 +7,7 @@ from hypothesis import assume, given
 
 from crucible.train.renderers import DeepSeekV3, LayoutRenderer, TrainOnWhat
 from crucible.train.types import Message, ToolCall, ToolSpec, assistant_message, text_of
-from tests.train.renderers.families.drawn import Form, conversations, prompt_of, tool_lists, without_thinking
+from tests.train.renderers.families.drawn import Form, conversations, few, prompt_of, tool_lists, without_thinking
 from tests.train.renderers.families.oracles import cookbook_example, cookbook_prompt
 from tests.train.renderers.families.tokenizers import deepseek
 
@@ -21,6 +21,7 @@ def example(layout: DeepSeekV3, messages: Sequence[Message]) -> tuple[list[int],
     return list(made.tokens), list(made.weights)
 
 
+@few
 @given(messages=conversations(Form(most_calls=2)), tools=tool_lists)
 def test_without_thinking_prompts_are_those_of_tinker_cookbook(
     messages: list[Message], tools: tuple[ToolSpec, ...]
@@ -34,17 +35,20 @@ def test_without_thinking_prompts_are_those_of_tinker_cookbook(
     assert ours == theirs
 
 
+@few
 @given(messages=conversations(Form()))
 def test_without_thinking_examples_are_those_of_tinker_cookbook(messages: list[Message]) -> None:
     assert example(DeepSeekV3(), messages)[0] == cookbook_example(OFF, deepseek(), messages)[0]
 
 
+@few
 @given(messages=conversations(Form(thinking=True)))
 def test_with_thinking_examples_are_those_of_tinker_cookbook(messages: list[Message]) -> None:
     if not isinstance(messages[-1].content, str):  # without a thought, ours closes the one that the prompt opens
         assert example(DeepSeekV3(thinking=True), messages)[0] == cookbook_example(ON, deepseek(), messages)[0]
 
 
+@few
 @given(messages=conversations(Form(thinking=True, most_calls=2)))
 def test_a_prompt_with_thinking_has_no_thought_of_history(messages: list[Message]) -> None:
     on = LayoutRenderer(deepseek(), DeepSeekV3(thinking=True))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crucible.train.renderers import GptOss, LayoutRenderer, TrainOnWhat
 from crucible.train.renderers.gpt_oss import Effort
 from crucible.train.types import Message, ToolCall, ToolSpec, assistant_message, text_of
-from tests.train.renderers.families.drawn import Form, conversations, prompt_of, tool_lists, without_thinking
+from tests.train.renderers.families.drawn import Form, conversations, few, prompt_of, tool_lists, without_thinking
 from tests.train.renderers.families.oracles import analysis_blocks, encoded, harmony_tokens, template_text
 from tests.train.renderers.families.tokenizers import gpt_oss
 
@@ -26,6 +26,7 @@ def text_with(layout: GptOss, messages: Sequence[Message], tools: Sequence[ToolS
     return gpt_oss().decode(example.tokens)
 
 
+@few
 @given(messages=conversations(FORM), tools=tool_lists, effort=efforts, today=days)
 def test_tokens_are_those_of_harmony(
     messages: list[Message], tools: tuple[ToolSpec, ...], effort: Effort, today: date | None
@@ -42,6 +43,7 @@ def test_tokens_are_those_of_harmony(
     assert prompt_of(renderer, asked, tools) == harmony_tokens(asked, tools, effort=effort, today=day, prompt=True)
 
 
+@few
 @given(messages=conversations(Form(thinking=True, most_calls=1, text_beside_calls=False)), prompt=st.booleans())
 def test_history_keeps_the_thinking_that_the_template_keeps(messages: list[Message], prompt: bool) -> None:
     given_messages = messages[:-1] if prompt else messages
@@ -50,6 +52,7 @@ def test_history_keeps_the_thinking_that_the_template_keeps(messages: list[Messa
     assert analysis_blocks(ours) == analysis_blocks(_template(given_messages, prompt=prompt))
 
 
+@few
 @given(messages=conversations(Form(thinking=True)))
 def test_without_tools_and_instructions_the_template_agrees(messages: list[Message]) -> None:
     asked = [message for message in messages if message.role != "system"]

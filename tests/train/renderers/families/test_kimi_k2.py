@@ -6,7 +6,7 @@ from hypothesis import given
 
 from crucible.train.renderers import KimiK2, LayoutRenderer, TrainOnWhat
 from crucible.train.types import Message, ToolCall, ToolSpec
-from tests.train.renderers.families.drawn import Form, conversations, prompt_of, tool_lists
+from tests.train.renderers.families.drawn import Form, conversations, few, prompt_of, tool_lists
 from tests.train.renderers.families.oracles import cookbook_example, cookbook_prompt, prime_tokens
 from tests.train.renderers.families.tokenizers import kimi_stand_in
 
@@ -19,6 +19,7 @@ def example(renderer: LayoutRenderer, messages: Sequence[Message], tools: Sequen
     return list(renderer.supervised_example(messages, LAST, tools=tools).unwrap().tokens)
 
 
+@few
 @given(messages=conversations(Form(thinking=True, most_calls=2)))
 def test_thinking_examples_and_weights_are_those_of_tinker_cookbook(messages: list[Message]) -> None:
     tokens, weights = cookbook_example("kimi_k2.KimiK2Renderer", kimi_stand_in(), messages)
@@ -27,12 +28,14 @@ def test_thinking_examples_and_weights_are_those_of_tinker_cookbook(messages: li
     assert (list(made.tokens), list(made.weights)) == (tokens, weights)
 
 
+@few
 @given(messages=conversations(Form(thinking=True, most_calls=2)))
 def test_thinking_prompts_are_those_of_tinker_cookbook(messages: list[Message]) -> None:
     theirs = cookbook_prompt("kimi_k2.KimiK2Renderer", kimi_stand_in(), messages[:-1])
     assert prompt_of(THINKING, messages[:-1]) == theirs
 
 
+@few
 @given(messages=conversations(Form(most_calls=2)), tools=tool_lists)
 def test_instruct_is_that_of_renderers(messages: list[Message], tools: tuple[ToolSpec, ...]) -> None:
     settings = ("kimi_k2", "KimiK2Renderer", kimi_stand_in())

@@ -1,6 +1,6 @@
 """What holds for every renderer, on conversations that hypothesis draws."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import attrs
@@ -22,7 +22,15 @@ from crucible.train.renderers import (
     renderer_named,
 )
 from crucible.train.types import ByteTokenizer, Message, Tokenizer, ToolSpec, assistant_message, text_of, thinking_of
-from tests.train.renderers.families.drawn import TOOLS, Form, answers, conversations, messages_with_calls, prompt_of
+from tests.train.renderers.families.drawn import (
+    TOOLS,
+    Form,
+    answers,
+    conversations,
+    few,
+    messages_with_calls,
+    prompt_of,
+)
 from tests.train.renderers.families.tokenizers import deepseek, gpt_oss, kimi_stand_in, llama3, qwen3
 
 KEEPING: dict[str, Layout] = {
@@ -47,7 +55,7 @@ def renderer(name: str) -> Renderer:
 
 
 def tokenizer_for(name: str) -> Tokenizer:
-    made = {
+    made: dict[str, Callable[[], Tokenizer]] = {
         "role_colon": llama3,
         "llama3": llama3,
         "deepseekv3": deepseek,
@@ -88,6 +96,7 @@ def example(name: str, messages: Sequence[Message], train_on: TrainOnWhat) -> Re
 
 
 @each
+@few
 @given(data=st.data())
 def test_render_then_parse_gives_the_answer_back(name: str, data: st.DataObject) -> None:
     messages = data.draw(conversations(form(name)))
@@ -98,6 +107,7 @@ def test_render_then_parse_gives_the_answer_back(name: str, data: st.DataObject)
 
 
 @each
+@few
 @given(data=st.data())
 def test_an_example_is_its_prompt_and_then_the_answer(name: str, data: st.DataObject) -> None:
     messages = data.draw(conversations(form(name)))
@@ -110,6 +120,7 @@ def test_an_example_is_its_prompt_and_then_the_answer(name: str, data: st.DataOb
 
 
 @each
+@few
 @given(data=st.data(), train_on=st.sampled_from(TrainOnWhat))
 def test_weights_cover_exactly_the_chosen_spans(name: str, data: st.DataObject, train_on: TrainOnWhat) -> None:
     """Number the contents: a number is trained on exactly when its message is chosen."""
@@ -148,6 +159,7 @@ def is_chosen(index: int, messages: Sequence[Message], train_on: TrainOnWhat) ->
 
 
 @each
+@few
 @given(data=st.data())
 def test_a_conversation_extends_its_beginning_where_the_renderer_says_so(name: str, data: st.DataObject) -> None:
     assert renderer(name).extends is (name in EXTENDING)
@@ -176,6 +188,7 @@ def test_a_renderer_that_does_not_extend_has_its_reason(name: str) -> None:
 
 
 @each
+@few
 @given(tokens=bytes_or_tokens)
 def test_any_tokens_can_be_read(name: str, tokens: list[int]) -> None:
     parsed = renderer(name).parse_response(tokens)
@@ -185,6 +198,7 @@ def test_any_tokens_can_be_read(name: str, tokens: list[int]) -> None:
 
 
 @each
+@few
 @given(data=st.data())
 def test_a_broken_answer_can_be_read_too(name: str, data: st.DataObject) -> None:
     shape = form(name)
@@ -216,6 +230,7 @@ def test_half_a_surrogate_pair_is_an_error(name: str) -> None:
     assert "half a surrogate pair" in str(problem)
 
 
+@few
 @given(messages=conversations(Form(thinking=True, most_calls=2)), tools=st.sampled_from(((), TOOLS)))
 def test_conversations_can_be_recorded(messages: list[Message], tools: tuple[ToolSpec, ...]) -> None:
     assert decode(encode((messages, tools))) == (messages, tools)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crucible.effects import Failure
 from crucible.train.renderers import LayoutRenderer, Llama3, TrainOnWhat
 from crucible.train.types import Message, ToolCall, ToolSpec
-from tests.train.renderers.families.drawn import TOOLS, Form, conversations, prompt_of, tool_lists
+from tests.train.renderers.families.drawn import TOOLS, Form, conversations, few, prompt_of, tool_lists
 from tests.train.renderers.families.oracles import encoded, template_text
 from tests.train.renderers.families.tokenizers import llama3
 
@@ -25,6 +25,7 @@ def example_tokens(layout: Llama3, messages: Sequence[Message], tools: Sequence[
     return list(LayoutRenderer(llama3(), layout).supervised_example(messages, LAST, tools=tools).unwrap().tokens)
 
 
+@few
 @given(messages=conversations(Form()))
 def test_llama_3_is_what_its_template_writes(messages: list[Message]) -> None:
     theirs = template_text("llama3", messages, bos_token=BOS)
@@ -33,6 +34,7 @@ def test_llama_3_is_what_its_template_writes(messages: list[Message]) -> None:
     assert prompt_of(LayoutRenderer(llama3(), Llama3()), messages[:-1]) == encoded(llama3(), prompt)
 
 
+@few
 @given(messages=conversations(CALLS), tools=tool_lists)
 def test_llama_3_1_is_what_its_template_writes(messages: list[Message], tools: tuple[ToolSpec, ...]) -> None:
     layout = Llama3(preamble=True)
@@ -42,6 +44,7 @@ def test_llama_3_1_is_what_its_template_writes(messages: list[Message], tools: t
     assert prompt_of(LayoutRenderer(llama3(), layout), messages[:-1], tools) == encoded(llama3(), prompt)
 
 
+@few
 @given(messages=conversations(CALLS), today=st.dates(date(2000, 1, 1), date(2099, 1, 1)))
 def test_llama_3_2_writes_the_date_it_is_given(messages: list[Message], today: date) -> None:
     theirs = template_text("llama3_2", messages, bos_token=BOS, date_string=today.strftime("%d %b %Y"))

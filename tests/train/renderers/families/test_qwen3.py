@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crucible.train.renderers import LayoutRenderer, Qwen3, TrainOnWhat
 from crucible.train.types import ImageChunk, ImagePart, Message, Part, TextPart, ToolSpec, text_of
-from tests.train.renderers.families.drawn import Form, conversations, prompt_of, tool_lists
+from tests.train.renderers.families.drawn import Form, conversations, few, prompt_of, tool_lists
 from tests.train.renderers.families.oracles import encoded, prime_tokens, template_text
 from tests.train.renderers.families.tokenizers import qwen3
 
@@ -37,16 +37,19 @@ def example_tokens(layout: Qwen3, messages: Sequence[Message], tools: Sequence[T
 class TestChosenThinking:
     renderer = LayoutRenderer(qwen3(), Qwen3())
 
+    @few
     @given(messages=conversations(THINKS), tools=tool_lists)
     def test_an_example_is_what_the_template_writes(self, messages: list[Message], tools: tuple[ToolSpec, ...]) -> None:
         theirs = template_text("qwen3", messages, tools)
         assert example_tokens(Qwen3(), messages, tools) == encoded(qwen3(), theirs)
 
+    @few
     @given(messages=conversations(THINKS), tools=tool_lists)
     def test_a_prompt_is_what_the_template_writes(self, messages: list[Message], tools: tuple[ToolSpec, ...]) -> None:
         theirs = template_text("qwen3", messages[:-1], tools, prompt=True)
         assert prompt_of(self.renderer, messages[:-1], tools) == encoded(qwen3(), theirs)
 
+    @few
     @given(messages=conversations(THINKS), tools=tool_lists)
     def test_renderers_agrees(self, messages: list[Message], tools: tuple[ToolSpec, ...]) -> None:
         theirs = prime_tokens("qwen3", "Qwen3Renderer", qwen3(), messages, tools, prompt=False)
@@ -68,6 +71,7 @@ class TestChosenThinking:
 class TestThinkingOff:
     renderer = LayoutRenderer(qwen3(), Qwen3(thinking="off"))
 
+    @few
     @given(messages=conversations(TALKS), tools=tool_lists)
     def test_prompts_and_examples_are_what_the_template_writes(
         self, messages: list[Message], tools: tuple[ToolSpec, ...]
@@ -87,6 +91,7 @@ class TestThinkingOff:
 
 
 class TestInstruct:
+    @few
     @given(messages=conversations(TALKS), tools=tool_lists)
     def test_prompts_and_examples_are_what_the_template_writes(
         self, messages: list[Message], tools: tuple[ToolSpec, ...]
@@ -101,6 +106,7 @@ class TestInstruct:
 class TestAlwaysThinking:
     """No package carries the Thinking-2507 templates: they are Qwen3's, with the thought opened in the prompt."""
 
+    @few
     @given(messages=conversations(THINKS), tools=tool_lists)
     def test_texts_are_those_of_qwen3_with_the_thought_opened(
         self, messages: list[Message], tools: tuple[ToolSpec, ...]
@@ -115,6 +121,7 @@ class TestAlwaysThinking:
 class TestVision:
     renderer = LayoutRenderer(qwen3(), Qwen3(thinking="never", images=True))
 
+    @few
     @given(messages=conversations(TALKS), tools=tool_lists)
     def test_text_is_what_the_template_writes(self, messages: list[Message], tools: tuple[ToolSpec, ...]) -> None:
         prompt = template_text("qwen3_vl", messages[:-1], tools, prompt=True)
@@ -122,6 +129,7 @@ class TestVision:
         theirs = template_text("qwen3_vl", messages, tools)
         assert example_tokens(Qwen3(thinking="never", images=True), messages, tools) == encoded(qwen3(), theirs)
 
+    @few
     @given(size=st.tuples(st.integers(3, 600), st.integers(3, 600)), before=st.sampled_from(("", "Look: ")))
     def test_an_image_stands_where_the_template_has_its_mark(self, size: tuple[int, int], before: str) -> None:
         image = ImagePart(data=png(*size), format="png")
