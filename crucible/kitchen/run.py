@@ -42,11 +42,16 @@ R = TypeVar("R")
 
 
 class _NoPort(Port):
-    """No workflow needs it.
+    """No workflow needs it, and no workflow needs `_NorPort`.
 
-    As the second choice in a type, it lets mypy read the ports of `training | telemetry`, written in the place of an
-    argument, off those two; alone, the first choice makes it guess at them and refuse the `|`.
+    As further choices in a type, they let mypy read the ports of `training | telemetry`, written in the place of an
+    argument, off those two; alone, the first choice makes it guess at them and refuse the `|`. It takes two: one is a guess
+    too, where the left side handles all that the first choice names.
     """
+
+
+class _NorPort(Port):
+    """No workflow needs it either."""
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +109,7 @@ class MissingHandlers:
 
 def run(
     recipe: Recipe[C, B, E, R],
-    handlers: Handlers[R | MetricsStore | EventStore] | Handlers[_NoPort],
+    handlers: Handlers[R | MetricsStore | EventStore] | Handlers[_NoPort] | Handlers[_NorPort],
     config: C | None = None,
     *,
     run_id: str | None = None,
@@ -116,7 +121,7 @@ def run(
     event as it is told, for a progress bar say. `run_id` is made up when absent: the time and four random bytes.
     """
     work = execute(recipe, config, run_id=run_id or new_run_id(), on_event=on_event)
-    return handlers.run(work)  # type: ignore[arg-type]  # handlers of _NoPort are handlers of every port
+    return handlers.run(work)  # type: ignore[arg-type]  # handlers of _NoPort or _NorPort are handlers of every port
 
 
 def execute(
@@ -202,7 +207,9 @@ def _numbering(run_id: str, now: datetime) -> Do[Never, MetricsStore | EventStor
 
 
 def dry_run(
-    recipe: Recipe[C, B, E, R], handlers: Handlers[R] | Handlers[_NoPort], config: C | None = None
+    recipe: Recipe[C, B, E, R],
+    handlers: Handlers[R] | Handlers[_NoPort] | Handlers[_NorPort],
+    config: C | None = None,
 ) -> Result[Plan[C], InvalidConfig | MissingHandlers]:
     """Validate everything that can be known before a run, and give its plan. Nothing is performed."""
     chosen = recipe.default_config if config is None else config

@@ -7,7 +7,7 @@ from typing import Never, TypeAlias
 import anyio
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible.effects import (
@@ -203,6 +203,7 @@ def test_any_workflow_does_the_same_each_time_and_leaves_its_context_alone(tree:
     assert sorted(dish.number for dish in made) == list(range(1, len(paths) + 1))
 
 
+@settings(max_examples=150)
 @given(trees, st.data(), st.sampled_from(["failure", "exception", "cancellation"]), st.booleans())
 def test_wherever_it_fails_what_completed_is_undone_once_and_nothing_after_it_runs(
     tree: Tree, data: st.DataObject, how: str, one_by_one: bool

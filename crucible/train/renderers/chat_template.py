@@ -48,11 +48,10 @@ class _Piece:
 
 @attrs.frozen(kw_only=True)
 class _Span:
-    """Where a message's content and its end of turn are in its text, and whether a model would write just that."""
+    """Where a message's content and its end of turn are in its text."""
 
     start: int
     end: int
-    is_answer: bool
 
 
 @attrs.frozen
@@ -137,11 +136,12 @@ class ChatTemplateRenderer:
             if span is None:
                 return Failure(_unstable(index))
             trained = is_trained_on(message, is_last=index == len(messages) - 1, train_on=train_on)
+            is_answer = message.role == "assistant"
             text = whole[len(before) :]
             pieces += [
                 _Piece(text=text[: span.start], weight=outside),
-                _Piece(text=text[span.start : span.end], weight=float(trained), apart=span.is_answer),
-                _Piece(text=text[span.end :], weight=outside, apart=span.is_answer),
+                _Piece(text=text[span.start : span.end], weight=float(trained), apart=is_answer),
+                _Piece(text=text[span.end :], weight=outside, apart=is_answer),
             ]
             before = whole
         return Success(pieces)
@@ -154,13 +154,11 @@ class ChatTemplateRenderer:
         end_of_turn = self.tokenizer.decode([self.tokenizer.eos_token])
         start, end = framed or (0, max(text.rfind(end_of_turn), 0))
         if header is not None and text.startswith(header):
-            start, is_answer = len(header), True
+            start = len(header)
         elif framed is None:
             return None
-        else:
-            is_answer = False
         found = text.find(end_of_turn, max(start, end))
-        return _Span(start=start, end=len(text) if found < 0 else found + len(end_of_turn), is_answer=is_answer)
+        return _Span(start=start, end=len(text) if found < 0 else found + len(end_of_turn))
 
     def _frame(self, earlier: Sequence[Message], message: Message, before: str, text: str) -> tuple[int, int] | None:
         """Find where the content begins and ends, by what the template writes around a stand-in for it."""

@@ -39,7 +39,8 @@ class GptOss:
     Follows openai-harmony 0.0.8, and the models' chat template in what history keeps: thinking before a tool call until
     the answer that ends its turn. Differs on purpose from the chat template: the developer's instructions end without
     blank lines and a tool's result is written as it is, both as in harmony; text beside a tool call is a preamble of the
-    commentary channel; today's date is an argument, never read from a clock.
+    commentary channel; thinking before the tool calls of the last answer stays in an example, because it stood in the
+    prompt that this answer was sampled from; today's date is an argument, never read from a clock.
 
     Args:
         effort: how much to reason; None writes no system prompt at all.
@@ -116,7 +117,8 @@ class GptOss:
                 Span(text=f"{_START}developer{_MESSAGE}"),
                 Span(text=developer, message=0 if has_system else None),
             ]
-        answered = max((i for i, each in enumerate(messages) if _is_answer(each)), default=-1)
+        history = messages[:-1] if ends else messages
+        answered = max((i for i, each in enumerate(history) if _is_answer(each)), default=-1)
         for index, message in enumerate(messages):
             last = ends and index == len(messages) - 1
             if message.role == "assistant":

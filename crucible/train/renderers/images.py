@@ -31,8 +31,9 @@ def image_size(image: ImagePart) -> ImageSize | None:
 
 
 def qwen3_vl_chunk(image: ImagePart, *, max_pixels: int = 16_777_216, min_pixels: int = 65_536) -> ImageChunk | None:
-    """Give the image with the number of positions that Qwen3-VL gives it; None when its size cannot be read,
-    or one side is more than 200 times the other.
+    """Give the image with the number of positions that Qwen3-VL gives it.
+
+    None when its size cannot be read, or one side is more than 200 times the other.
 
     As `Qwen2VLImageProcessor` of transformers with the settings of Qwen3-VL: sides are rounded to multiples of 32
     (patches of 16, merged 2 by 2), the area is kept within the bounds, and each 32 x 32 pixels take one position.

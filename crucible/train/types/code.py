@@ -18,7 +18,7 @@ class CodeLimits:
         memory_bytes: of address space; a Python needs some 40 MB of it before the program does anything.
         output_bytes: of standard output, and as much of standard error.
         disk_bytes: of all files together, and so of each; an empty file counts as 4096.
-        num_processes: at once, the program itself included.
+        num_processes: at once, the program itself included; a handler may count threads too when it is above 1.
     """
 
     wall_seconds: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))

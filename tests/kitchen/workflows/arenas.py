@@ -26,6 +26,7 @@ from crucible.train.environments import (
 from crucible.train.errors import TrainError
 from crucible.train.renderers import LayoutRenderer, Qwen3, Renderer
 from crucible.train.types import (
+    AdamParams,
     ByteTokenizer,
     DatasetConfig,
     Message,
@@ -57,6 +58,9 @@ def riddle(number: int) -> Row:
 
 
 RIDDLES = tuple(map(riddle, range(5)))
+LEARNING = attrs.evolve(
+    BASE, epochs=8, batch_size=5, group_size=12, max_tokens=1, schedule="constant", adam=AdamParams()
+)
 
 
 def asked(row: Row) -> tuple[Message, ...]:
@@ -78,7 +82,13 @@ def scored_by(score: Score) -> Callable[[Row, Renderer], Eff[ProblemEnv[Never], 
     return environment_of
 
 
+def silence(text: str) -> Eff[float, Never, Never]:
+    """Score whether nothing was said: a bigram model that answers with one token learns it in a few steps."""
+    return pure(float(not text))
+
+
 letters = scored_by(share_of_letters)
+silent = scored_by(silence)
 
 
 def constant(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Never], Never, Never]:
@@ -114,11 +124,11 @@ def raising(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Never], Never, Ne
 
 
 def chatting(row: Row, renderer: Renderer, /) -> Eff[MessageEnv[Never], Never, Never]:
-    """Make a conversation of three turns, each scored."""
+    """Make a conversation of three turns, each scored by its silence."""
 
     @do
     def respond(conversation: tuple[Message, ...]) -> Do[EnvironmentFailed, Never, Reply]:
-        reward = yield from share_of_letters(text_of(conversation[-1]))
+        reward = yield from silence(text_of(conversation[-1]))
         turns = sum(message.role == "assistant" for message in conversation)
         more = Message(role="user", content="and?")
         return Reply(messages=(more,), reward=reward, done=turns == 3, metrics={"turn": float(turns)})

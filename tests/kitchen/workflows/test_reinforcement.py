@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from itertools import pairwise
-from statistics import fmean
 from typing import Any
 
 import attrs
@@ -17,13 +16,14 @@ from crucible.kitchen.handlers.noop import Shelf
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig
 from crucible.kitchen.workflows.reinforcement import reinforcement
 from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
-from crucible.train.algorithms.policy_gradient import dapo, grpo, reinforce
+from crucible.train.algorithms.policy_gradient import PolicyGradient, dapo, grpo, reinforce
 from crucible.train.environments import RolloutLimits
 from crucible.train.errors import InvalidRequest
 from crucible.train.types import Datum, ModelInput, SamplingConfig
 from tests.kitchen.fakes import call_number, meddling
 from tests.kitchen.workflows.arenas import (
     BASE,
+    LEARNING,
     RIDDLES,
     TOKENIZER,
     adding,
@@ -35,6 +35,7 @@ from tests.kitchen.workflows.arenas import (
     played,
     riddle,
     says_in_turn,
+    silent,
 )
 from tests.kitchen.workflows.runs import (
     apart_from_names,
@@ -72,26 +73,34 @@ configs = st.builds(
 # It learns
 
 
+def rewards_of(environment: Any, **fields: Any) -> list[float]:
+    run = played(reinforcement(environment), attrs.evolve(LEARNING, **fields))
+    return [event.metrics["reward_mean"] for event in run.events(RolloutCompleted)]
+
+
 def test_the_reward_rises() -> None:
-    config = attrs.evolve(BASE, epochs=8, batch_size=5, group_size=8, schedule="constant")
-    rewards = [event.metrics["reward_mean"] for event in played(reinforcement(letters), config).events(RolloutCompleted)]
+    rewards = rewards_of(silent)
     assert len(rewards) == 8
-    assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 0.2
+    assert rewards[0] < 0.1
+    assert rewards[-1] > 0.5
 
 
 @pytest.mark.parametrize("algorithm", [grpo(), dapo()])
-def test_the_reward_rises_with_clipped_losses_and_several_passes_too(algorithm: Any) -> None:
-    config = attrs.evolve(
-        BASE, algorithm=algorithm, epochs=8, batch_size=5, group_size=8, schedule="constant", policy_epochs=2
-    )
-    rewards = [event.metrics["reward_mean"] for event in played(reinforcement(letters), config).events(RolloutCompleted)]
-    assert fmean(rewards[-2:]) > fmean(rewards[:2]) + 0.1
+def test_the_reward_rises_with_clipped_losses_and_several_passes_too(algorithm: PolicyGradient) -> None:
+    rewards = rewards_of(silent, algorithm=algorithm, policy_epochs=2, epochs=6)
+    assert rewards[0] < 0.1
+    assert rewards[-1] > 0.5
+
+
+def test_the_reward_of_several_turns_rises() -> None:
+    rewards = rewards_of(chatting, epochs=7)
+    assert rewards[-1] > rewards[0] + 0.2
 
 
 # Rounds
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(configs)
 def test_each_round_samples_from_the_weights_as_they_are_and_takes_the_steps_it_says(
     config: ReinforcementConfig,
@@ -117,7 +126,7 @@ def test_the_sampler_is_opened_on_the_policy_of_its_round_and_closed_after_it(co
     assert sessions_left_open(run.log) == []
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(configs)
 def test_every_problem_gets_a_group_of_episodes_in_each_epoch(config: ReinforcementConfig) -> None:
     run = played(reinforcement(letters), config)
@@ -144,7 +153,7 @@ def _shown(prompt: ModelInput) -> str:
     return TOKENIZER.decode(prompt.tokens)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(configs)
 def test_learning_rates_are_never_negative_and_the_loss_is_the_algorithms(config: ReinforcementConfig) -> None:
     run = played(reinforcement(letters), config)
@@ -176,7 +185,7 @@ def test_gradients_and_update_of_a_minibatch_are_both_submitted_before_either_is
     assert names[begin : begin + 9] == [*step, *step, "save_checkpoint"]
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(configs)
 def test_a_checkpoint_labelled_n_holds_exactly_n_optimizer_steps(config: ReinforcementConfig) -> None:
     run = played(reinforcement(letters), config)
@@ -191,7 +200,7 @@ def test_a_checkpoint_labelled_n_holds_exactly_n_optimizer_steps(config: Reinfor
 # The same run again
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(configs, st.sampled_from([letters, chatting]))
 def test_the_same_run_does_the_same(config: ReinforcementConfig, environment: Any) -> None:
     first, again = (played(reinforcement(environment), config) for _ in range(2))
@@ -209,8 +218,21 @@ def test_a_replay_without_handlers_gives_what_was_recorded(config: Reinforcement
     assert (again.outcome, again.told) == (first.outcome, first.told)
 
 
+short = st.builds(
+    config_of,
+    algorithm=st.sampled_from([reinforce(), grpo()]),
+    epochs=st.integers(1, 2),
+    batch_size=st.integers(2, 3),
+    group_size=st.integers(1, 2),
+    num_minibatches=st.integers(1, 2),
+    policy_epochs=st.integers(1, 2),
+    num_rows=st.integers(1, 4),
+    seed=st.integers(0, 2),
+)
+
+
 @settings(max_examples=10)
-@given(configs, st.sampled_from([letters, chatting, constant]))
+@given(short, st.sampled_from([letters, chatting]))
 def test_resumed_from_any_checkpoint_a_run_takes_the_same_rounds_to_the_same_end(
     config: ReinforcementConfig, environment: Any
 ) -> None:
@@ -221,9 +243,7 @@ def test_resumed_from_any_checkpoint_a_run_takes_the_same_rounds_to_the_same_end
         resumed_config = attrs.evolve(config, resume_from=checkpoint.path)
         resumed = played(workflow, resumed_config, handlers_of(shelf=shelf))
         state = resumed.outcome.unwrap().state
-        ends = [
-            attrs.evolve(apart_from_names(each), policy=None, first_batch=0) for each in (state, whole)
-        ]
+        ends = [attrs.evolve(apart_from_names(each), policy=None, first_batch=0) for each in (state, whole)]
         assert ends[0] == ends[1]
         assert changes_of(state, shelf) == changes_of(whole, shelf)
         done = resumed.events(ReinforcementStep)
@@ -255,7 +275,7 @@ def test_positions_survive_rounds_without_data() -> None:
 
 
 def test_an_environment_of_several_turns_is_one_sequence_with_every_turn_trained_on() -> None:
-    run = played(reinforcement(chatting), attrs.evolve(BASE, num_rows=1))
+    run = played(reinforcement(chatting), attrs.evolve(BASE, algorithm=grpo(), num_rows=1))
     assert len(run.log.of("SamplingClient.sample")) == 3
     [call] = run.log.of(GRADIENTS)
     data = _data(call.arguments[1])
@@ -267,12 +287,6 @@ def test_an_environment_of_several_turns_is_one_sequence_with_every_turn_trained
     [rollout] = run.events(RolloutCompleted)
     assert rollout.metrics["env/turn"] == 2.0
     assert rollout.metrics["env/format"] >= 0
-
-
-def test_an_environment_of_several_turns_is_learned_in() -> None:
-    config = attrs.evolve(BASE, epochs=6, batch_size=5, group_size=6, schedule="constant")
-    rewards = [event.metrics["reward_mean"] for event in played(reinforcement(chatting), config).events(RolloutCompleted)]
-    assert rewards[-1] > rewards[0] + 0.3
 
 
 def test_a_conversation_that_grows_too_long_costs_its_own_end_only() -> None:
@@ -302,26 +316,20 @@ def test_answers_may_be_judged_by_the_evaluator() -> None:
 
 
 def test_the_kl_is_to_the_reference_and_told() -> None:
-    config = attrs.evolve(BASE, kl_coef=0.1, algorithm=grpo(), reference_batch=4, epochs=2)
-    run = played(reinforcement(letters), config)
+    config = attrs.evolve(LEARNING, kl_coef=0.01, algorithm=grpo(), reference_batch=25, epochs=4)
+    run = played(reinforcement(silent), config)
     opened = [call.arguments[0] for call in run.log.of("SamplingClient.start_session")]
-    assert opened.count(SamplingConfig(model="noop")) == 6
+    assert opened.count(SamplingConfig(model="noop")) == 4
     asked = [len(_inputs(call.arguments[1])) for call in run.log.of("SamplingClient.compute_logprobs")]
-    assert asked == [4, 2, 4, 2, 3] * 2
+    assert asked == [25, 25, 10] * 4
     kl = [event.metrics["kl_reference"] for event in run.events(ReinforcementStep)]
     assert kl[0] == pytest.approx(0.0, abs=1e-9)  # the policy begins as the reference
-    assert kl[-1] > 0.01
+    assert kl[-1] > 0.05
     assert sessions_left_open(run.log) == []
 
 
 def test_the_kl_holds_the_policy_back() -> None:
-    config = attrs.evolve(BASE, epochs=6, batch_size=5, group_size=6, schedule="constant")
-
-    def drift(kl_coef: float) -> float:
-        run = played(reinforcement(letters), attrs.evolve(config, kl_coef=kl_coef))
-        return run.events(ReinforcementStep)[-1].metrics["kl_reference"]
-
-    assert drift(1.0) < drift(1e-6) / 2
+    assert rewards_of(silent, kl_coef=1.0)[-1] < rewards_of(silent, kl_coef=1e-6)[-1] / 2
 
 
 def test_without_a_coefficient_no_reference_is_asked() -> None:

@@ -21,6 +21,7 @@ from crucible.train.environments import (
     joined,
     next_prompt,
     pure_tool,
+    read_arguments,
     tool_env,
 )
 from crucible.train.renderers import LayoutRenderer, Qwen3, RoleColon
@@ -29,6 +30,7 @@ from crucible.train.types import (
     ImageChunk,
     Message,
     ModelInput,
+    ToolCall,
     ToolSpec,
     assistant_message,
     text_of,
@@ -226,3 +228,11 @@ class TestTools:
     def test_of_the_same_name_are_refused(self) -> None:
         with pytest.raises(ValueError, match="same name"):
             ToolTask(messages=(), tools=(ADD, ADD), score=lambda conversation: pure(0.0))
+
+    @pytest.mark.parametrize("arguments", ["[1]", "1", "{broken", "nothing", "[" * 100_000])
+    def test_are_told_of_arguments_that_are_no_object(self, arguments: str) -> None:
+        error = read_arguments(ToolCall(name="add", arguments=arguments)).failure()
+        assert str(error) == "the arguments of 'add' are no JSON object"
+
+    def test_without_arguments_get_an_empty_object(self) -> None:
+        assert read_arguments(ToolCall(name="add", arguments=" ")).unwrap() == {}

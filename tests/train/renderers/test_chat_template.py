@@ -9,7 +9,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crucible.effects import Failure
-from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer
 from crucible.train.renderers import ChatTemplateRenderer, RenderedExample, TrainOnWhat
 from crucible.train.types import ByteTokenizer, Message, Tokenizer, text_of
 from tests.train.renderers.chatml import CHATML, END, as_value, trained
@@ -21,9 +20,20 @@ QUESTION = Message(role="user", content="2+2?")
 ANSWER = Message(role="assistant", content="4")
 
 
+class Subject:
+    """A renderer beside the tokenizer of transformers that it is compared with. Shown short: both are megabytes of text."""
+
+    def __init__(self, reference: Any) -> None:  # Any: transformers tokenizers have no useful static type
+        self.reference = reference
+        self.renderer = ChatTemplateRenderer(as_value(reference))
+
+    def __repr__(self) -> str:
+        return f"<{len(self.reference)} tokens>"
+
+
 @pytest.fixture(scope="session")
-def renderer(reference: Any) -> ChatTemplateRenderer:
-    return ChatTemplateRenderer(as_value(reference))
+def subject(reference: Any) -> Subject:
+    return Subject(reference)
 
 
 def prompt_tokens(renderer: ChatTemplateRenderer, messages: Sequence[Message]) -> list[int]:
@@ -62,79 +72,83 @@ def chosen(messages: Sequence[Message], train_on: TrainOnWhat) -> list[Message]:
 
 class TestAgainstTransformers:
     @given(messages=conversations(answers=plain))
-    def test_a_generation_prompt_is_what_transformers_writes(
-        self, renderer: ChatTemplateRenderer, reference: Any, messages: list[Message]
-    ) -> None:
-        theirs = reference.apply_chat_template(as_dicts(messages), add_generation_prompt=True, return_dict=False)
-        assert prompt_tokens(renderer, messages) == theirs
+    def test_a_generation_prompt_is_what_transformers_writes(self, subject: Subject, messages: list[Message]) -> None:
+        theirs = subject.reference.apply_chat_template(
+            as_dicts(messages), add_generation_prompt=True, return_dict=False
+        )
+        assert prompt_tokens(subject.renderer, messages) == theirs
 
     @given(messages=conversations(answers=plain), train_on=st.sampled_from(WHOLE))
     def test_an_example_is_what_transformers_writes(
-        self, renderer: ChatTemplateRenderer, reference: Any, messages: list[Message], train_on: TrainOnWhat
+        self, subject: Subject, messages: list[Message], train_on: TrainOnWhat
     ) -> None:
-        theirs = reference.apply_chat_template(as_dicts(messages), add_generation_prompt=False, return_dict=False)
-        assert list(example_of(renderer, messages, train_on).tokens) == theirs
+        theirs = subject.reference.apply_chat_template(
+            as_dicts(messages), add_generation_prompt=False, return_dict=False
+        )
+        assert list(example_of(subject.renderer, messages, train_on).tokens) == theirs
 
     @given(messages=conversations(), train_on=st.sampled_from(TrainOnWhat))
     def test_blanks_before_what_is_trained_on_may_split_tokens_and_never_change_the_text(
-        self, renderer: ChatTemplateRenderer, reference: Any, messages: list[Message], train_on: TrainOnWhat
+        self, subject: Subject, messages: list[Message], train_on: TrainOnWhat
     ) -> None:
-        assume(legible(renderer.tokenizer, messages))
-        text = reference.apply_chat_template(as_dicts(messages), add_generation_prompt=False, tokenize=False)
-        example = example_of(renderer, messages, train_on)
-        assert renderer.tokenizer.decode(example.tokens) == text
+        assume(legible(subject.renderer.tokenizer, messages))
+        text = subject.reference.apply_chat_template(as_dicts(messages), add_generation_prompt=False, tokenize=False)
+        example = example_of(subject.renderer, messages, train_on)
+        assert subject.renderer.tokenizer.decode(example.tokens) == text
         if not any(text_of(message)[:1].isspace() for message in messages):
-            assert list(example.tokens) == reference.encode(text, add_special_tokens=False)
+            assert list(example.tokens) == subject.reference.encode(text, add_special_tokens=False)
 
 
 class TestAnExample:
     @given(messages=conversations(answered=True), train_on=st.sampled_from(WHOLE))
     def test_begins_with_the_tokens_of_its_generation_prompt(
-        self, renderer: ChatTemplateRenderer, messages: list[Message], train_on: TrainOnWhat
+        self, subject: Subject, messages: list[Message], train_on: TrainOnWhat
     ) -> None:
-        prompt = prompt_tokens(renderer, messages[:-1])
-        assert list(example_of(renderer, messages, train_on).tokens[: len(prompt)]) == prompt
+        prompt = prompt_tokens(subject.renderer, messages[:-1])
+        assert list(example_of(subject.renderer, messages, train_on).tokens[: len(prompt)]) == prompt
 
     @given(messages=conversations(answered=True))
-    def test_is_what_sampling_the_answer_would_have_made(
-        self, renderer: ChatTemplateRenderer, messages: list[Message]
-    ) -> None:
-        answer = renderer.tokenizer.encode(text_of(messages[-1]) + END)
-        tokens = example_of(renderer, messages, TrainOnWhat.LAST_ASSISTANT_MESSAGE).tokens
-        sampled = [*prompt_tokens(renderer, messages[:-1]), *answer]
+    def test_is_what_sampling_the_answer_would_have_made(self, subject: Subject, messages: list[Message]) -> None:
+        answer = subject.renderer.tokenizer.encode(text_of(messages[-1]) + END)
+        tokens = example_of(subject.renderer, messages, TrainOnWhat.LAST_ASSISTANT_MESSAGE).tokens
+        sampled = [*prompt_tokens(subject.renderer, messages[:-1]), *answer]
         assert list(tokens[: len(sampled)]) == sampled
 
     @given(messages=conversations(), train_on=st.sampled_from(TrainOnWhat))
     def test_weighs_exactly_the_chosen_contents_with_their_end_of_turn(
-        self, renderer: ChatTemplateRenderer, messages: list[Message], train_on: TrainOnWhat
+        self, subject: Subject, messages: list[Message], train_on: TrainOnWhat
     ) -> None:
-        assume(legible(renderer.tokenizer, messages))
-        example = example_of(renderer, messages, train_on)
+        assume(legible(subject.renderer.tokenizer, messages))
+        example = example_of(subject.renderer, messages, train_on)
         assert len(example.tokens) == len(example.weights)
         assert set(example.weights) <= {0.0, 1.0}
         if train_on is TrainOnWhat.ALL_TOKENS:
             assert all(example.weights)
         else:
             expected = "".join(text_of(message) + END for message in chosen(messages, train_on))
-            assert trained_text(renderer.tokenizer, example) == expected
+            assert trained_text(subject.renderer.tokenizer, example) == expected
 
     @given(messages=conversations(answered=True))
-    def test_is_parsed_back_into_its_answer(self, renderer: ChatTemplateRenderer, messages: list[Message]) -> None:
-        assume(legible(renderer.tokenizer, messages))
-        example = example_of(renderer, messages, TrainOnWhat.LAST_ASSISTANT_MESSAGE)
+    def test_is_parsed_back_into_its_answer(self, subject: Subject, messages: list[Message]) -> None:
+        assume(legible(subject.renderer.tokenizer, messages))
+        example = example_of(subject.renderer, messages, TrainOnWhat.LAST_ASSISTANT_MESSAGE)
         answer = [t for t, w in zip(example.tokens, example.weights, strict=True) if w]
-        parsed = renderer.parse_response(answer)
+        parsed = subject.renderer.parse_response(answer)
         assert parsed.message == Message(role="assistant", content=text_of(messages[-1]).partition(END)[0])
         assert parsed.ended
 
+    def test_begins_with_its_prompt_though_an_answer_stands_first(self, subject: Subject) -> None:
+        messages = [Message(role="assistant", content=" \n  x"), QUESTION, ANSWER]
+        prompt = prompt_tokens(subject.renderer, messages[:-1])
+        for train_on in WHOLE:
+            assert list(example_of(subject.renderer, messages, train_on).tokens[: len(prompt)]) == prompt
+
     @pytest.mark.parametrize("content", ["i", "end", ">", "im_end", "|", "user", ""])
-    def test_is_not_confused_by_contents_that_stand_in_the_markup(
-        self, renderer: ChatTemplateRenderer, content: str
-    ) -> None:
+    def test_is_not_confused_by_contents_that_stand_in_the_markup(self, subject: Subject, content: str) -> None:
         messages = [Message(role="user", content=content), ANSWER]
-        example = example_of(renderer, messages, TrainOnWhat.ALL_USER_AND_SYSTEM_MESSAGES)
-        assert trained_text(renderer.tokenizer, example) == content + END
-        assert example.tokens.count(renderer.tokenizer.eos_token) == 3
+        example = example_of(subject.renderer, messages, TrainOnWhat.ALL_USER_AND_SYSTEM_MESSAGES)
+        assert trained_text(subject.renderer.tokenizer, example) == content + END
+        assert example.tokens.count(subject.renderer.tokenizer.eos_token) == 3
 
 
 class TestOnBytes:
@@ -270,8 +284,3 @@ def tool_message() -> Message:
     from crucible.train.types import ToolCall
 
     return Message(role="assistant", content="", tool_calls=(ToolCall(name="add", arguments="{}"),))
-
-
-def test_the_tokenizer_of_the_reference_is_a_value(reference: Any) -> None:
-    assert isinstance(as_value(reference), HfTokenizer)
-    assert as_value(reference) == as_value(reference)

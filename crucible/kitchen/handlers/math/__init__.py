@@ -8,7 +8,7 @@ import attrs
 
 from crucible.effects import Failure, Handlers, Result, Success
 from crucible.kitchen.errors import KitchenError
-from crucible.kitchen.handlers.math._grader import Grader
+from crucible.kitchen.handlers.math import _grader
 from crucible.kitchen.handlers.subprocess import EVERY_GUARANTEE, Guarantee
 from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
 from crucible.train.environments import final_answer
@@ -40,13 +40,13 @@ def verifier(*, seconds: float = 10.0, without: AbstractSet[Guarantee] = frozens
         seconds: the most that one answer may take.
         without: guarantees that are given up, as for `subprocess.code`.
     """
-    return Evaluator.handled_by(MathVerifier(Grader(promised=EVERY_GUARANTEE - without, seconds=seconds)))
+    return Evaluator.handled_by(MathVerifier(_grader.Grader(promised=EVERY_GUARANTEE - without, seconds=seconds)))
 
 
 class MathVerifier(Evaluator):
     """Judges by a grading process."""
 
-    def __init__(self, grader: Grader) -> None:
+    def __init__(self, grader: _grader.Grader) -> None:
         self._grader = grader
 
     async def evaluate(self, request: EvaluationRequest) -> Result[EvaluationReport, KitchenError]:

@@ -27,7 +27,10 @@ RIGHTS_BY_ABI = ((1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
 # Instructions of the Berkeley Packet Filter.
 LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF_0000, 0x0005_0000, 0x8000_0000
-NUMBER_AT, ARCH_AT, FIRST_ARGUMENT_AT = 0, 4, 16
+NUMBER_AT, ARCH_AT, FIRST_ARGUMENT_AT, SECOND_ARGUMENT_AT = 0, 4, 16, 24
+
+# What `fcntl` could have signals sent to others by.
+F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -93,6 +96,12 @@ def system_call_filter(orders: "dict[str, int]", denied: Sequence[int], own: Seq
     for number in own:
         program += [(JUMP_EQUAL, 0, 5, number), (LOAD, 0, 0, FIRST_ARGUMENT_AT), (JUMP_EQUAL, 1, 0, 0)]
         program += [(JUMP_EQUAL, 0, 1, os.getpid()), allow, refuse]
+    if own:
+        commands = (F_SETOWN, F_SETSIG, F_SETOWN_EX)
+        program += [(JUMP_EQUAL, 0, 2 * len(commands) + 2, orders["fcntl"]), (LOAD, 0, 0, SECOND_ARGUMENT_AT)]
+        for command in commands:
+            program += [(JUMP_EQUAL, 0, 1, command), refuse]
+        program += [allow]
     forking = allow if orders["may_fork"] else refuse
     program += [(JUMP_EQUAL, 0, 6, orders["clone"]), (LOAD, 0, 0, FIRST_ARGUMENT_AT)]
     program += [(JUMP_ANY_BIT, 0, 1, CLONE_NEW_NAMESPACES), refuse, (JUMP_ANY_BIT, 0, 1, CLONE_THREAD), allow, forking]

@@ -35,9 +35,9 @@ def code(*, without: AbstractSet[Guarantee] = frozenset(), python: str | None = 
       which is deleted afterwards; it starts nothing but Python; it changes no owner, mode or time of any file
       (Landlock, seccomp). It can still learn that a file exists, and its size.
     - `network`: it makes no socket of any family, so it reaches no address, not even of this machine (seccomp).
-    - `processes`: it forks no more than its limit allows, sees and signals no other process, and does not leave its
-      process group (seccomp). More than one process at once can be allowed only where user namespaces may be made,
-      and not to root; threads then count too.
+    - `processes`: it forks no more than its limit allows, signals and touches no other process, and does not leave its
+      process group (seccomp). More than one process at once can be allowed only where user namespaces may be made, and
+      not to root; threads then count too. They do not where one process is allowed: there memory is their limit.
     - `memory`: the address space of each process is limited, and memory that is counted nowhere is refused.
 
     Whatever is given up, time and output are limited, the whole group is killed at the end, the environment is

@@ -16,6 +16,7 @@ NEWEST_CALL = 456
 """A call with a higher number is newer than this list, and is answered as an old kernel would."""
 
 CLONE: tuple[int, int] = (56, 220)
+FCNTL: tuple[int, int] = (72, 25)
 CLONE3 = 435
 
 # To reach another machine, or another process by name. io_uring could do it without asking again.

@@ -36,8 +36,8 @@ class HfTokenizer:
         return tuple(_load(self.json).encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
-        """Give the text of `tokens`, special tokens included."""
-        return _load(self.json).decode(list(tokens), skip_special_tokens=False)
+        """Give the text of `tokens`, special tokens included; a number that stands for no token gives no text."""
+        return _load(self.json).decode([token for token in tokens if token >= 0], skip_special_tokens=False)
 
     def render_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         """Write a conversation as the model's own chat template does.

@@ -39,7 +39,7 @@ def attempts(*lines: str) -> str:
     tried = "\n".join(
         f"try:\n    {line}\n    print('done')\nexcept Exception as e: print(type(e).__name__)" for line in lines
     )
-    return f"import ctypes, os, pathlib, signal, subprocess, sys\n{tried}"
+    return f"import ctypes, fcntl, os, pathlib, signal, subprocess, sys\n{tried}"
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +83,10 @@ def test_the_parent_is_out_of_reach() -> None:
         "os.setpgid(0, 0)",
         "os.setpriority(os.PRIO_PROCESS, os.getppid(), 5)",
         "os.sched_setaffinity(os.getppid(), {0})",
+        "fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())",
+        "fcntl.fcntl(0, 10, signal.SIGKILL)",
     )
-    assert said(tried).split() == ["PermissionError"] * 7
+    assert said(tried).split() == ["PermissionError"] * 9
 
 
 def test_what_landlock_does_not_guard_is_refused_all_the_same(tmp_path: Path) -> None:

@@ -1,0 +1,235 @@
+"""What a reinforcement run loses when an environment, or what it asks, does not work: and that it always ends."""
+
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crucible.effects import Eff, Handlers, TimedOut, timeout, trace
+from crucible.kitchen import Context
+from crucible.kitchen.environments import evaluator_grade
+from crucible.kitchen.handlers.noop import EveryPort
+from crucible.kitchen.ports import Evaluator
+from crucible.kitchen.stages.reinforcement import EnvironmentOf, ReinforcementConfig, environment_groups
+from crucible.kitchen.stages.rollouts import RolledOut, compute_advantages, metrics_by_environment, roll_out
+from crucible.kitchen.workflows.reinforcement import Workflow, begin, reinforcement, reinforcement_async
+from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
+from crucible.train.algorithms.policy_gradient import grpo
+from crucible.train.environments import EnvironmentFailed, ProblemEnv, RolloutLimits, environment_failure
+from crucible.train.errors import BackendFailed, TrainError
+from crucible.train.renderers import Renderer
+from crucible.train.types import Row
+from crucible.train.types.trajectories import PolicyDatum
+from tests.kitchen.fakes import (
+    call_number,
+    fails_with,
+    meddling,
+    never,
+    raises,
+    run_and_cancel,
+    waits_for_ever,
+)
+from tests.kitchen.workflows.arenas import (
+    BASE,
+    RIDDLES,
+    TOKENIZER,
+    asked,
+    broken_for,
+    constant_for,
+    handlers_of,
+    judged,
+    letters,
+    played,
+    raising,
+)
+from tests.kitchen.workflows.runs import sessions_left_open
+from tests.kitchen.workflows.small import Log
+
+WORKFLOWS = [reinforcement, reinforcement_async]
+BROKEN = BackendFailed(message="the judge is ill")
+
+
+def impatient(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Evaluator], TrainError, Evaluator]:
+    """Make an environment that gives its judge a hundredth of a second."""
+    from crucible.effects import pure
+
+    def score(text: str) -> Eff[float, EnvironmentFailed, Evaluator]:
+        grade = evaluator_grade("riddles", row)(text, "!")
+        return timeout(grade, seconds=0.01).alt(environment_failure("the judge takes too long"))
+
+    return pure(ProblemEnv(messages=asked(row), renderer=renderer, score=score))
+
+
+def watched(handlers: Handlers[EveryPort], log: Log) -> Handlers[EveryPort]:
+    return trace(handlers, into=log.calls.append)
+
+
+def judge_who(answer: Any, *numbers: int) -> Handlers[EveryPort]:
+    return meddling(handlers_of(), call_number("Evaluator.evaluate", *numbers), answer)
+
+
+# Acceptance: a raising rollout never hangs the run
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_an_environment_with_a_bug_ends_the_run_with_the_bug_and_every_session_closed(make: Any) -> None:
+    log = Log()
+    with pytest.raises(ZeroDivisionError, match="a bug in the grader") as raised:
+        watched(handlers_of(), log).run(make(raising)(Context.start(BASE)))
+    assert any("rollout" in note for note in raised.value.__notes__)
+    assert sessions_left_open(log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+@pytest.mark.parametrize("number", [1, 4, 9])
+def test_a_judge_that_raises_ends_the_run_wherever_it_is(make: Any, number: int) -> None:
+    log = Log()
+    with pytest.raises(OSError, match="gas"):
+        watched(judge_who(raises(OSError("gas")), number), log).run(make(judged)(Context.start(BASE)))
+    assert sessions_left_open(log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_a_factory_of_environments_that_raises_ends_the_run(make: Any) -> None:
+    def factory(row: Row, renderer: Renderer, /) -> Any:
+        raise KeyError("no such column")
+
+    log = Log()
+    with pytest.raises(KeyError, match="no such column"):
+        watched(handlers_of(), log).run(make(factory)(Context.start(BASE)))
+    assert sessions_left_open(log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_a_judge_that_hangs_costs_only_the_trajectories_that_gave_it_a_time_limit(make: Any) -> None:
+    config = attrs.evolve(BASE, algorithm=grpo())
+    run = played(make(impatient), config, judge_who(waits_for_ever, 2))
+    assert run.outcome.unwrap().state.step == 3
+    assert [event.num_failed for event in run.events(RolloutCompleted)] == [1, 0, 0]
+    assert [event.num_trajectories for event in run.events(RolloutCompleted)] == [5, 6, 3]
+    assert sessions_left_open(run.log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_a_run_that_hangs_ends_at_its_own_time_limit_with_every_session_closed(make: Any) -> None:
+    log = Log()
+    work = timeout(make(judged)(Context.start(BASE)), seconds=0.2)
+    assert watched(judge_who(waits_for_ever, 5), log).run(work).failure() == TimedOut(seconds=0.2)
+    assert sessions_left_open(log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_a_run_that_is_cancelled_in_a_rollout_closes_every_session(make: Any) -> None:
+    log = Log()
+    work = make(judged)(Context.start(BASE))
+    anyio.run(run_and_cancel, watched(handlers_of(), log), call_number("Evaluator.evaluate", 5), work)
+    assert sessions_left_open(log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+@pytest.mark.parametrize("number", [1, 6, 15])
+def test_an_environment_that_fails_with_a_value_costs_only_its_own_trajectory(make: Any, number: int) -> None:
+    config = attrs.evolve(BASE, algorithm=grpo())
+    run = played(make(judged), config, judge_who(fails_with(BROKEN), number))
+    assert run.outcome.unwrap().state.batches_done == 3
+    rollouts = run.events(RolloutCompleted)
+    assert sum(event.num_failed for event in rollouts) == 1
+    assert sum(event.num_trajectories for event in rollouts) == 14
+    trained = [len(call.arguments[1]) for call in run.log.of("TrainingClient.forward_backward")]  # type: ignore[arg-type]  # data
+    assert (
+        sorted(trained) == sorted([6, 6, 3][: len(trained) - 1] + [[6, 6, 3][len(trained) - 1]]) or sum(trained) == 14
+    )
+    assert sum(trained) == 14
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_a_round_in_which_every_environment_failed_takes_no_step(make: Any) -> None:
+    run = played(make(broken_for(0, 1, 2, 3, 4)), attrs.evolve(BASE, algorithm=grpo()))
+    state = run.outcome.unwrap().state
+    assert (state.step, state.batches_done) == (0, 3)
+    assert [event.num_trajectories for event in run.events(RolloutCompleted)] == [0, 0, 0]
+
+
+def test_an_environment_whose_first_prompt_is_too_long_costs_its_own_group() -> None:
+    rows = (*RIDDLES[:1], {"prompt": "?" * 100, "completion": "!"})
+    config = attrs.evolve(BASE, algorithm=grpo(), limits=RolloutLimits(max_prompt_tokens=80))
+    run = played(reinforcement(letters), config, handlers_of(rows))
+    [rollout] = run.events(RolloutCompleted)
+    assert (rollout.num_trajectories, rollout.num_failed) == (3, 3)
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+@pytest.mark.parametrize(
+    "call", ["SamplingClient.start_session", "SamplingClient.sample", "TrainingClient.forward_backward"]
+)
+def test_a_sampler_or_trainer_that_fails_ends_the_run_with_its_error(make: Any, call: str) -> None:
+    handlers = meddling(handlers_of(), call_number(call, 2), fails_with(BROKEN))
+    run = played(make(letters), attrs.evolve(BASE, algorithm=grpo()), handlers)
+    assert run.outcome.failure() == BROKEN
+    assert sessions_left_open(run.log) == []
+
+
+# Acceptance: dropping groups keeps metrics and data on the right environment
+
+
+def rolled_out(environment_of: EnvironmentOf[Any], config: ReinforcementConfig) -> tuple[RolledOut, Any]:
+    """Roll out one round of all riddles, and give the data made of it."""
+    handlers = handlers_of()
+    state = handlers.run(begin(Context.start(config))).unwrap().state
+    groups = handlers.run(environment_groups(state, range(5), environment_of)).unwrap()
+    rolled = handlers.run(roll_out(state, groups, 0)).unwrap()
+    collected = handlers.run(compute_advantages(Context.start(rolled))).unwrap().state
+    return rolled, collected
+
+
+def some(dull: set[int], bad: set[int]) -> EnvironmentOf[Any]:
+    def environment_of(row: Row, renderer: Renderer, /) -> Any:
+        number = int(str(row["prompt"])[:-1])
+        return (broken_for(number) if number in bad else constant_for(*dull))(row, renderer)
+
+    return environment_of
+
+
+def riddle_of(datum: PolicyDatum) -> str:
+    return TOKENIZER.decode(datum.datum.model_input.tokens).partition("?")[0][-1]
+
+
+@settings(max_examples=20)
+@given(st.sets(st.integers(0, 4)), st.sets(st.integers(0, 4)), st.booleans())
+def test_metrics_and_data_stay_with_their_environment_whatever_is_dropped(
+    dull: set[int],
+    bad: set[int],
+    drop: bool,  # noqa: FBT001  # hypothesis gives it
+) -> None:
+    algorithm = attrs.evolve(BASE.algorithm, drop_constant_groups=drop)
+    rolled, collected = rolled_out(some(dull, bad), attrs.evolve(BASE, algorithm=algorithm, group_size=4))
+    found = metrics_by_environment(rolled)
+    assert len(found) == 5
+    for number, metrics in enumerate(found):
+        rewards = rolled.groups[number].trajectories.total_rewards
+        if number in bad:
+            assert metrics == {}
+        elif number in dull:
+            assert metrics["reward"] == metrics["env/correct"] == 1.0
+        else:
+            assert metrics["reward"] == pytest.approx(sum(rewards) / 4) != 1.0
+    constant = {i for i, group in enumerate(rolled.groups) if len(set(group.trajectories.total_rewards)) < 2}
+    taught = {datum.group for datum in collected.data}
+    assert taught == set(range(5)) - (constant if drop else bad)
+    assert all(riddle_of(datum) == str(datum.group) for datum in collected.data)
+    assert collected.metrics["groups_kept"] == len(set(range(5)) - constant) if drop else 5
+
+
+def test_the_mean_reward_that_is_told_is_of_all_groups_not_only_of_those_that_teach() -> None:
+    run = played(reinforcement(constant_for(0, 1, 2, 3)), attrs.evolve(BASE, batch_size=5, group_size=8))
+    [rollout], [step] = run.events(RolloutCompleted), run.events(ReinforcementStep)
+    assert rollout.metrics["reward_mean"] == step.metrics["reward_mean"] > 0.8
+    assert step.metrics["groups_kept"] == 1.0
+
+
+def test_nothing_chosen_is_nothing_changed() -> None:
+    untouched = played(reinforcement(letters), BASE, meddling(handlers_of(), never, fails_with(BROKEN)))
+    assert untouched.outcome == played(reinforcement(letters)).outcome
