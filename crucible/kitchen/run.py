@@ -13,6 +13,7 @@ from crucible.effects import (
     Failure,
     Handlers,
     Interpret,
+    Located,
     Port,
     Result,
     Success,
@@ -163,14 +164,7 @@ def _execute(
         return writer
 
     work = located(telling_to(make_writer, recipe.workflow(Context.start(config, run_id=run_id))))
-    context = yield from work.alt(
-        lambda failed: RunFailed[E | InvalidConfig](
-            run_id=run_id,
-            path=show_path(failed.path),
-            error=failed.error,
-            telemetry_problems=tuple(writers[0].problems),
-        )
-    )
+    context = yield from work.alt(lambda failed: _failed(run_id, failed, writers[0]))
     [writer] = writers
     return RunResult(
         run_id=run_id,
@@ -180,6 +174,11 @@ def _execute(
         duration_seconds=(clock() - started).total_seconds(),
         telemetry_problems=tuple(writer.problems),
     )
+
+
+def _failed(run_id: str, failed: Located[E], writer: StoreWriter) -> RunFailed[E | InvalidConfig]:
+    path, problems = show_path(failed.path), tuple(writer.problems)
+    return RunFailed(run_id=run_id, path=path, error=failed.error, telemetry_problems=problems)
 
 
 @attrs.frozen(kw_only=True)

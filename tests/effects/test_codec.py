@@ -48,7 +48,8 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("key", ["$attrs", "$", 1, (1, 2), Mode.READ, None])
     def test_keeps_odd_keys_of_dicts(self, key: object) -> None:
-        assert exactly(decode(encode({key: 1, "plain": 2}))) == exactly({key: 1, "plain": 2})
+        text = json.dumps(encode({key: 1, "plain": 2}))
+        assert exactly(decode(json.loads(text))) == exactly({key: 1, "plain": 2})
 
 
 class Pair(NamedTuple):

@@ -135,6 +135,10 @@ class TestUncancellable:
         await Work.handled_by(worker).arun(timeout(slowly.bind(lambda _: hang("a")), seconds=LIMIT))
         assert worker.log[:2] == ["rest", "done"]
 
+    async def test_gives_its_value_though_the_limit_passed(self) -> None:
+        eff = timeout(uncancellable(perform(Work.rest, 3 * LIMIT)), seconds=LIMIT)
+        assert await working().arun(eff) == Success(0)
+
     async def test_passes_failures_on(self) -> None:
         assert await working().arun(uncancellable(refuse("no"))) == Failure("no")
 

@@ -41,7 +41,8 @@ class DistillationConfig(OnPolicyConfig):
     """A distillation run.
 
     Args:
-        teachers: the models to learn from, with the student's tokenizer; several are mixed in equal shares.
+        teachers: the models to learn from, with the student's tokenizer; several are mixed in equal shares: their distributions
+            on-policy, off-policy the prompts that they answer.
         mode: `on_policy`, the student samples and each token's reward is minus its reverse KL to the teacher; `off_policy`,
             the teachers sample, once for all epochs, and the student imitates.
         kl_coef: of the reverse KL.
@@ -133,16 +134,29 @@ def teacher_inference(
     context: Context[DistillationState],
 ) -> Do[TrainError, SamplingClient, Context[DistillationState]]:
     """Let the teachers answer every prompt, in turn, once for all epochs; a failed request is an error, not a datum."""
-    state, config = context.state, context.state.config
-    answers: list[Datum] = []
-    for start in range(0, len(state.prompts), config.teacher_batch):
-        prompts = state.prompts[start : start + config.teacher_batch]
-        teacher = state.teachers[(start // config.teacher_batch) % len(state.teachers)]
+    state, teachers = context.state, context.state.teachers
+    asked = [range(place, len(state.prompts), len(teachers)) for place in range(len(teachers))]
+    shares = yield from gather(
+        [_answers_of(teacher, state, indices) for teacher, indices in zip(teachers, asked, strict=True)]
+    )
+    answers = {index: answer for share in shares for index, answer in share.items()}
+    return context.to(attrs.evolve(state, answers=tuple(answers[index] for index in range(len(state.prompts)))))
+
+
+@do
+def _answers_of(
+    teacher: SamplingSession, state: DistillationState, indices: Sequence[int]
+) -> Do[TrainError, SamplingClient, dict[int, Datum]]:
+    """Let one teacher answer its share of the prompts."""
+    config, answers = state.config, dict[int, Datum]()
+    for start in range(0, len(indices), config.teacher_batch):
+        batch = indices[start : start + config.teacher_batch]
         params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + start)
+        prompts = [state.prompts[index] for index in batch]
         groups = yield from perform(SamplingClient.sample, teacher, prompts, params)
-        for index, (prompt, group) in enumerate(zip(prompts, groups, strict=True), start=start):
-            answers.append((yield from from_result(_imitation(prompt, group[0], index))))
-    return context.to(attrs.evolve(state, answers=tuple(answers)))
+        for index, prompt, group in zip(batch, prompts, groups, strict=True):
+            answers[index] = yield from from_result(_imitation(prompt, group[0], index))
+    return answers
 
 
 def _imitation(prompt: ModelInput, answer: Sample, index: int) -> Result[Datum, TrainError]:

@@ -127,11 +127,14 @@ def _penalised(config: ReinforcementConfig, data: Sequence[PolicyDatum]) -> Do[T
 
 
 def reward_metrics(rolled: RolledOut) -> dict[str, float]:
-    """Give the mean and spread of the rewards, the tokens of an episode, and the mean of what the environments measured."""
+    """Give the mean and spread of the rewards, the tokens of an episode, and the mean of what the environments measured.
+
+    A round without an episode has none of them.
+    """
     rewards = [reward for group in rolled.groups for reward in group.trajectories.total_rewards]
     episodes = [episode for group in rolled.groups for episode in group.trajectories.trajectories_G]
     if not episodes:
-        return {"reward_mean": float("nan"), "reward_std": 0.0}
+        return {}
     return {
         "reward_mean": fmean(rewards),
         "reward_std": pstdev(rewards),

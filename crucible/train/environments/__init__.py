@@ -1,4 +1,18 @@
-"""Environments: what a policy acts in, as values, and the rollouts that make trajectories of it."""
+"""Environments: what a policy acts in, as values, and the rollouts that make trajectories of it.
+
+>>> from crucible.effects import Handlers, pure
+>>> from crucible.train.renderers import ChatTemplateRenderer
+>>> from crucible.train.scoring import exact_match
+>>> from crucible.train.types import ByteTokenizer, Message, Sample
+>>> two_and_two = ProblemEnv(
+...     messages=(Message(role="user", content="2+2?"),),
+...     renderer=ChatTemplateRenderer(ByteTokenizer()),
+...     score=lambda answer: pure(exact_match(answer, "4")),
+... )
+>>> says_4 = Sample(tokens=ByteTokenizer().encode("4<|im_end|>"), logprobs=(-0.5, -0.1), stop_reason="stop")
+>>> Handlers.none().run(rollout(two_and_two, lambda prompt, stop: pure(says_4))).unwrap().total_reward
+1.0
+"""
 
 from crucible.train.environments.continuation import Turn, joined, next_prompt
 from crucible.train.environments.conversations import Conversation, MessageEnv, Reply

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible.effects import Eff, Handlers, TimedOut, timeout, trace
+from crucible.effects import Eff, Handlers, TimedOut, pure, timeout, trace
 from crucible.kitchen import Context
 from crucible.kitchen.environments import evaluator_grade
 from crucible.kitchen.handlers.noop import EveryPort
 from crucible.kitchen.ports import Evaluator
 from crucible.kitchen.stages.reinforcement import EnvironmentOf, ReinforcementConfig, environment_groups
 from crucible.kitchen.stages.rollouts import RolledOut, compute_advantages, metrics_by_environment, roll_out
-from crucible.kitchen.workflows.reinforcement import Workflow, begin, reinforcement, reinforcement_async
+from crucible.kitchen.workflows.reinforcement import begin, reinforcement, reinforcement_async
 from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
 from crucible.train.algorithms.policy_gradient import grpo
 from crucible.train.environments import EnvironmentFailed, ProblemEnv, RolloutLimits, environment_failure
@@ -27,7 +27,6 @@ from tests.kitchen.fakes import (
     call_number,
     fails_with,
     meddling,
-    never,
     raises,
     run_and_cancel,
     waits_for_ever,
@@ -54,7 +53,6 @@ BROKEN = BackendFailed(message="the judge is ill")
 
 def impatient(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Evaluator], TrainError, Evaluator]:
     """Make an environment that gives its judge a hundredth of a second."""
-    from crucible.effects import pure
 
     def score(text: str) -> Eff[float, EnvironmentFailed, Evaluator]:
         grade = evaluator_grade("riddles", row)(text, "!")
@@ -138,10 +136,7 @@ def test_an_environment_that_fails_with_a_value_costs_only_its_own_trajectory(ma
     rollouts = run.events(RolloutCompleted)
     assert sum(event.num_failed for event in rollouts) == 1
     assert sum(event.num_trajectories for event in rollouts) == 14
-    trained = [len(call.arguments[1]) for call in run.log.of("TrainingClient.forward_backward")]  # type: ignore[arg-type]  # data
-    assert (
-        sorted(trained) == sorted([6, 6, 3][: len(trained) - 1] + [[6, 6, 3][len(trained) - 1]]) or sum(trained) == 14
-    )
+    trained = [len(_data(call.arguments[1])) for call in run.log.of("TrainingClient.forward_backward")]
     assert sum(trained) == 14
 
 
@@ -193,6 +188,11 @@ def some(dull: set[int], bad: set[int]) -> EnvironmentOf[Any]:
     return environment_of
 
 
+def _data(argument: object) -> tuple[object, ...]:
+    assert isinstance(argument, tuple | list)
+    return tuple(argument)
+
+
 def riddle_of(datum: PolicyDatum) -> str:
     return TOKENIZER.decode(datum.datum.model_input.tokens).partition("?")[0][-1]
 
@@ -202,7 +202,7 @@ def riddle_of(datum: PolicyDatum) -> str:
 def test_metrics_and_data_stay_with_their_environment_whatever_is_dropped(
     dull: set[int],
     bad: set[int],
-    drop: bool,  # noqa: FBT001  # hypothesis gives it
+    drop: bool,  # hypothesis gives it
 ) -> None:
     algorithm = attrs.evolve(BASE.algorithm, drop_constant_groups=drop)
     rolled, collected = rolled_out(some(dull, bad), attrs.evolve(BASE, algorithm=algorithm, group_size=4))
@@ -228,8 +228,3 @@ def test_the_mean_reward_that_is_told_is_of_all_groups_not_only_of_those_that_te
     [rollout], [step] = run.events(RolloutCompleted), run.events(ReinforcementStep)
     assert rollout.metrics["reward_mean"] == step.metrics["reward_mean"] > 0.8
     assert step.metrics["groups_kept"] == 1.0
-
-
-def test_nothing_chosen_is_nothing_changed() -> None:
-    untouched = played(reinforcement(letters), BASE, meddling(handlers_of(), never, fails_with(BROKEN)))
-    assert untouched.outcome == played(reinforcement(letters)).outcome

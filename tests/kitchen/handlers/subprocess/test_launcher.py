@@ -46,6 +46,8 @@ def verdict(
                 at += yes if held > value else no
             case _launcher.JUMP_ANY_BIT:
                 at += yes if held & value else no
+            case _:
+                raise AssertionError(f"no instruction {code:#x}")
 
 
 class Filter:
