@@ -7,7 +7,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from crucible.cookbook.sl_basic import config, handlers, main, recipe, report
+from crucible.cookbook.launch import report
+from crucible.cookbook.machine import this_machine
+from crucible.cookbook.sl_basic import PROGRAM, main, recipe
 from crucible.effects import Handlers, perform
 from crucible.kitchen import RunResult, dry_run, run
 from crucible.kitchen.handlers import noop, reasoning_gym
@@ -17,7 +19,10 @@ from crucible.telemetry.ports import MetricsStore
 from crucible.train.ports import DatasetStore
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SMALL = config(model="noop", num_rows=40, num_examples=4)
+FULL = recipe("noop", num_rows=40)
+EVALUATION = attrs.evolve(FULL.default_config.evaluation, num_examples=4) if FULL.default_config.evaluation else None
+SMALL = attrs.evolve(FULL.default_config, evaluation=EVALUATION)
+CHOSEN = attrs.evolve(FULL, default_config=SMALL)
 
 
 def on_nothing() -> Handlers[EveryPort]:
@@ -26,11 +31,11 @@ def on_nothing() -> Handlers[EveryPort]:
 
 @pytest.fixture(scope="module")
 def result() -> RunResult[SupervisedState]:
-    return run(recipe(SMALL), on_nothing(), run_id="evening").unwrap()
+    return run(CHOSEN, on_nothing(), run_id="evening").unwrap()
 
 
 def test_the_configuration_has_no_problems_and_holds_out_what_it_measures_on() -> None:
-    chosen = recipe(SMALL)
+    chosen = CHOSEN
     assert chosen.validate_config(SMALL) == ()
     assert SMALL.evaluation is not None
     train, held_out = (
@@ -45,12 +50,12 @@ def test_the_configuration_has_no_problems_and_holds_out_what_it_measures_on() -
 
 
 def test_the_seed_is_of_data_adapter_and_order() -> None:
-    other = config(model="noop", seed=3)
+    other = recipe("noop", seed=3).default_config
     assert other.dataset.options["seed"] == other.session.lora.seed == other.seed == 3
 
 
 def test_the_wiring_handles_every_port_of_the_recipe_and_writes_nothing_by_itself(tmp_path: Path) -> None:
-    plan = dry_run(recipe(SMALL), handlers(tmp_path / "runs")).unwrap()
+    plan = dry_run(CHOSEN, this_machine(tmp_path / "runs")).unwrap()
     assert plan.ports == ("DatasetStore", "Evaluator", "ModelRegistry", "SamplingClient", "TrainingClient")
     assert list(tmp_path.iterdir()) == []
 
@@ -86,7 +91,7 @@ def test_on_nothing_the_recipe_learns_and_measures_itself_before_and_after(
 
 
 def test_the_same_recipe_learns_the_same(result: RunResult[SupervisedState]) -> None:
-    again = run(recipe(SMALL), on_nothing(), run_id="evening").unwrap()
+    again = run(CHOSEN, on_nothing(), run_id="evening").unwrap()
     values = [(point.name, point.step, point.value) for point in result.metrics]
     assert [(point.name, point.step, point.value) for point in again.metrics] == values
     assert again.context == result.context
@@ -94,7 +99,7 @@ def test_the_same_recipe_learns_the_same(result: RunResult[SupervisedState]) -> 
 
 def test_metrics_are_in_the_store() -> None:
     handlers = on_nothing()
-    result = run(recipe(SMALL), handlers, run_id="evening").unwrap()
+    result = run(CHOSEN, handlers, run_id="evening").unwrap()
     assert handlers.run(perform(MetricsStore.read, "evening")).unwrap() == result.metrics
 
 
@@ -102,13 +107,13 @@ def test_the_report_says_what_was_achieved_and_draws_the_loss(
     result: RunResult[SupervisedState], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = attrs.evolve(result, telemetry_problems=("the disk was full",))
-    report(told, tmp_path / "new" / "folder")
+    report(told, tmp_path / "new" / "folder", PROGRAM.shown)
     picture = (tmp_path / "new" / "folder" / "loss.png").read_bytes()
     assert picture.startswith(PNG)
     assert picture.endswith(b"IEND\xaeB`\x82")
     assert len(picture) > 10_000
     printed = capsys.readouterr()
-    assert "accuracy on held-out problems: 0% before, 0% after" in printed.out
+    assert "accuracy on held-out problems: 0 before, 0 after" in printed.out
     assert f"sampler_weights: {result.artifacts[0].path}" in printed.out
     assert str(tmp_path / "new" / "folder") in printed.out
     assert printed.err == "telemetry: the disk was full\n"

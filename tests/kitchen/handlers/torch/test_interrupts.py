@@ -84,7 +84,7 @@ def test_ctrl_c_closes_the_session_and_keeps_everything(
         pressed = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-        assert time.monotonic() - pressed < 5
+        assert time.monotonic() - pressed < 15  # 3 seconds on a busy machine, most of it the end of torch
     assert process.returncode != 0
     assert errors.strip().splitlines()[-1].startswith("KeyboardInterrupt")
     calls = (root / "calls").read_text().splitlines()
