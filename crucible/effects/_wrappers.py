@@ -118,25 +118,32 @@ def replay(journal: Journal) -> Handlers[Port]:
 
     Raises, while running: Diverged at the first call that differs from the recording, or when calls are left over.
     """
-    order = Order(journal)
+    order, first = Order(journal), list[Diverged]()
 
     def at_start() -> None:
         nonlocal order
         order = Order(journal)
+        first.clear()
+
+    def diverged(problem: str) -> Diverged:
+        first.append(
+            Diverged(problem)
+        )  # finalizers that run on the way out diverge too: what came first is what counts
+        return first[0]
 
     async def answer(call: Call) -> Result[object, object]:
         entry = journal.at(show_path(call.path))
         now = _fingerprints(call)
         if entry is None or entry.call != call.name or entry.arguments != now:
             await checkpoint()  # a branch that is cancelled by now was so in the recording, before it made this call
-            raise Diverged(_difference(call, now, entry, order.unmade))
+            raise diverged(_difference(call, now, entry, order.unmade))
         order.begin(entry)
         try:
             if entry.result is None:
                 await order.cancellation()
             await order.turn(entry)
         except Stalled:
-            raise Diverged(_standstill(call, entry, order.unmade)) from None
+            raise diverged(_standstill(call, entry, order.unmade)) from None
         finally:
             order.end(entry)
         return entry.result

@@ -250,7 +250,8 @@ def _in_sequence(
 
 
 def _as_workflow(part: Stage[A, B, E, R], name: str, context: A, undo: list[Undo]) -> Eff[B, E, R]:
-    return scoped(name, told_as_workflow(name, part.execute(context, undo)))
+    # `bind` puts off the making: nested workflows then cost stack of the driver's, not of Python's
+    return scoped(name, told_as_workflow(name, pure(context).bind(lambda begun: part.execute(begun, undo))))
 
 
 def _sequence_parts(outline: Outline) -> tuple[Outline, ...]:

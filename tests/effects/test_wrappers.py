@@ -4,7 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.effects import Failure, Handlers, Result, Success, TracedCall, gather, perform, retry, scoped, trace
+from crucible.effects import (
+    Diverged,
+    Eff,
+    Failure,
+    Handlers,
+    Journal,
+    Result,
+    Success,
+    TracedCall,
+    attempt,
+    bracket,
+    gather,
+    perform,
+    record,
+    replay,
+    retry,
+    scoped,
+    trace,
+)
 from tests.effects.fakes import CrashError, Work, Worker, add, crash, observe, refuse
 from tests.effects.programs import Program, programs
 
@@ -119,3 +137,15 @@ class TestRetry:
     def test_needs_an_attempt(self, attempts: int) -> None:
         with pytest.raises(ValueError, match=f"at least 1 attempt, not {attempts}"):
             retry(Handlers.none(), attempts=attempts, when=bool)
+
+
+def held(number: int) -> Eff[int, str, Work]:
+    """Something acquired, used, and released by one more call."""
+    return bracket(add(1, 1), lambda made: add(made, number), lambda made: attempt(add(made, number)))
+
+
+def test_of_several_calls_that_diverge_on_the_way_out_the_first_is_named() -> None:
+    journal = Journal()
+    record(Work.handled_by(Worker()), journal).run(held(1))
+    with pytest.raises(Diverged, match="recording at #2"):
+        replay(journal).run(held(2))

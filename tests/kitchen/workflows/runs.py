@@ -1,11 +1,11 @@
 """Runs of any workflow on handlers that need nothing, and what can be read off them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 import attrs
 
-from crucible.effects import Call, Eff, Handlers, Proceed, Result, Success, TracedCall, trace
+from crucible.effects import Eff, Handlers, Result, TracedCall, trace
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.handlers import noop
 from crucible.kitchen.handlers.noop import Blobs, EveryPort, Shelf
@@ -101,15 +101,6 @@ def labels_and_steps(calls: Sequence[TracedCall]) -> list[tuple[int, int]]:
 def checkpoints_in(run: Ran[A, E]) -> list[CheckpointSaved]:
     """Give the checkpoints that a run has saved."""
     return run.events(CheckpointSaved)
-
-
-def answering(value: object) -> Callable[[Call, Proceed], "object"]:
-    """Make an answer that succeeds with `value` and asks nobody."""
-
-    async def answer(call: Call, proceed: Proceed) -> Result[object, object]:
-        return Success(value)
-
-    return answer
 
 
 def steps_of_policies(log: Log) -> list[int]:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible.effects import Call, Handlers, Journal, Proceed, Result, Success, record, replay
+from crucible.effects import Call, Handlers, Journal, Proceed, Result, Success, record, replay, trace
 from crucible.kitchen import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.noop import EveryPort, Shelf
-from crucible.kitchen.stages.distillation import DistillationConfig, DistillationState
+from crucible.kitchen.stages.distillation import DistillationConfig, DistillationMode, DistillationState
 from crucible.kitchen.stages.supervised import SupervisedConfig
 from crucible.kitchen.workflows.distillation import distillation
 from crucible.kitchen.workflows.supervised import supervised
@@ -221,7 +221,7 @@ def test_resumed_from_any_checkpoint_a_run_comes_to_the_same_end(config: Distill
 
 
 @pytest.mark.parametrize("mode", ["on_policy", "off_policy"])
-def test_a_run_that_broke_is_resumed_from_its_last_checkpoint(mode: str) -> None:
+def test_a_run_that_broke_is_resumed_from_its_last_checkpoint(mode: DistillationMode) -> None:
     shelf, config = Shelf(), attrs.evolve(BASE, mode=mode, epochs=2, save_every=2)
     whole = taught(config, handlers_of(shelf=shelf)).outcome.unwrap().state
     failing = call_number("TrainingClient.forward_backward", 4)
@@ -311,9 +311,9 @@ def test_on_policy_each_sampled_token_is_rewarded_by_minus_its_own_kl() -> None:
     ],
 )
 @pytest.mark.parametrize("raised", [False, True])
-def test_whatever_fails_teachers_and_student_are_closed(mode: str, failing: str, number: int, *, raised: bool) -> None:
-    from crucible.effects import trace
-
+def test_whatever_fails_teachers_and_student_are_closed(
+    mode: DistillationMode, failing: str, number: int, *, raised: bool
+) -> None:
     config, log, ill = attrs.evolve(BASE, mode=mode, teachers=(OTHER, THIRD)), Log(), BackendFailed(message="ill")
     broken = meddling(
         handlers_of(), call_number(failing, number), raises(OSError("gas")) if raised else fails_with(ill)

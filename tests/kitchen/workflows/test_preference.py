@@ -9,14 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible.effects import Diverged, Failure, Handlers, Journal, perform, record, replay
+from crucible.effects import Diverged, Failure, Handlers, Journal, perform, record, replay, trace
 from crucible.kitchen import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.noop import EveryPort, Shelf
-from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceState
+from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceLossName, PreferenceState
 from crucible.kitchen.workflows.preference import preference
 from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
-from crucible.train.errors import BackendFailed, InvalidRequest, NonFiniteLoss, SequenceTooLong, TrainError
+from crucible.train.errors import (
+    BackendFailed,
+    InvalidRequest,
+    NonFiniteLoss,
+    SequenceTooLong,
+    SessionClosed,
+    TrainError,
+)
 from crucible.train.ports import TrainingClient
 from crucible.train.types import DatasetConfig, Datum, Row, SamplingConfig, SessionConfig
 from tests.kitchen.fakes import call_number, fails_with, meddling, raises
@@ -30,6 +37,7 @@ from tests.kitchen.workflows.runs import (
     ran,
     sessions_left_open,
 )
+from tests.kitchen.workflows.small import Log
 
 Fought: TypeAlias = Ran[Context[PreferenceState], TrainError | KitchenError]
 
@@ -37,7 +45,7 @@ TEST = DatasetConfig(name="duels", split="test")
 BASE = PreferenceConfig(
     session=SessionConfig(model="noop"), dataset=DatasetConfig(name="duels"), learning_rate=1e-3, batch_size=2
 )
-LOSSES = ("dpo", "ipo", "simpo", "orpo")
+LOSSES: tuple[PreferenceLossName, ...] = ("dpo", "ipo", "simpo", "orpo")
 GRADIENTS = "CustomLossClient.forward_backward_custom"
 
 
@@ -82,7 +90,7 @@ configs = st.builds(
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_margin_and_accuracy_on_held_out_pairs_rise(loss: str) -> None:
+def test_margin_and_accuracy_on_held_out_pairs_rise(loss: PreferenceLossName) -> None:
     config = attrs.evolve(BASE, loss=loss, held_out=TEST, epochs=6, schedule="constant")
     before, after = fought(config).events(PreferencesEvaluated)
     assert (before.step, after.step, before.num_pairs) == (0, 18, 4)
@@ -250,22 +258,15 @@ def _sequence(argument: object) -> tuple[object, ...]:
 @pytest.mark.parametrize("failing", ["SamplingClient.compute_logprobs", GRADIENTS, "TrainingClient.await_"])
 @pytest.mark.parametrize("raised", [False, True])
 def test_whatever_fails_every_session_is_closed(failing: str, *, raised: bool) -> None:
-    answer = raises(OSError("gas")) if raised else fails_with(BackendFailed(message="out of memory"))
-    handlers = meddling(handlers_of(), call_number(failing, 1), answer)
-    work = preference(Context.start(BASE))
-    run = _ran_to_its_end(handlers, work) if raised else ran(handlers, work)
-    assert sessions_left_open(run.log) == []
-
-
-def _ran_to_its_end(handlers: Handlers[EveryPort], work: Any) -> Fought:
-    from crucible.effects import trace
-    from tests.kitchen.fakes import Told
-    from tests.kitchen.workflows.small import Log
-
-    log = Log()
-    with pytest.raises(OSError, match="gas"):
-        trace(handlers, into=log.calls.append).run(work)
-    return Ran(outcome=Failure(BackendFailed(message="raised")), log=log, told=Told())
+    log, ill = Log(), BackendFailed(message="out of memory")
+    answer = raises(OSError("gas")) if raised else fails_with(ill)
+    handlers = trace(meddling(handlers_of(), call_number(failing, 1), answer), into=log.calls.append)
+    if raised:
+        with pytest.raises(OSError, match="gas"):
+            handlers.run(preference(Context.start(BASE)))
+    else:
+        assert handlers.run(preference(Context.start(BASE))) == Failure(ill)
+    assert sessions_left_open(log) == []
 
 
 # Measuring
@@ -338,7 +339,7 @@ def test_no_rows_are_an_error_before_any_session_is_opened() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"label_smoothing": 0.5}, {"label_smoothing": -0.1}])
-def test_a_setting_that_the_loss_would_refuse_is_refused_with_the_configuration(wrong: dict[str, float]) -> None:
+def test_a_setting_that_the_loss_would_refuse_is_refused_with_the_configuration(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         attrs.evolve(BASE, **wrong)
 
@@ -346,4 +347,5 @@ def test_a_setting_that_the_loss_would_refuse_is_refused_with_the_configuration(
 def test_the_session_is_closed_at_the_end() -> None:
     handlers = handlers_of()
     session = fought(BASE, handlers).outcome.unwrap().state.session
-    assert handlers.run(perform(TrainingClient.get_tokenizer, session)).failure()
+    closed = handlers.run(perform(TrainingClient.get_tokenizer, session)).failure()
+    assert closed == SessionClosed(session_id=session.id)
