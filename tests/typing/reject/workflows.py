@@ -11,7 +11,6 @@ from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dat
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.workflows.preference import preference
 from crucible.kitchen.workflows.reinforcement import reinforcement
-from crucible.train.ports import TrainingClient
 from tests.typing.accept.workflows import alone, timed
 
 rl = Context.start(ReinforcementConfig.__new__(ReinforcementConfig))
@@ -19,9 +18,9 @@ pairs = Context.start(PreferenceConfig.__new__(PreferenceConfig))
 
 needs_a_clock = noop.all().run(reinforcement(timed)(rl))  # E: var-annotated # E: arg-type "Clock"
 needs_a_sampler = noop.training().run(reinforcement(alone)(rl))  # E: var-annotated # E: arg-type "SamplingClient"
-needs_custom_losses = (noop.sampling() | noop.datasets() | noop.registry()).run(preference(pairs))  # E: x
+needs_custom_losses = (noop.sampling() | noop.datasets() | noop.registry()).run(preference(pairs))  # E: var-annotated # E: arg-type "CustomLossClient"
 of_another_configuration = preference(rl)  # E: arg-type "PreferenceConfig"
-no_environment = reinforcement(len)  # E: arg-type "EnvironmentOf"
+no_environment = reinforcement(len)  # E: var-annotated # E: arg-type "EnvironmentOf"
 
 # A step before what it needs
 

@@ -25,6 +25,7 @@ from crucible.train.types import (
     Row,
     VectorRow,
     is_blob_path,
+    text_of,
 )
 
 all_rows = st.lists(st.integers(), max_size=12).map(lambda numbers: [{"number": number} for number in numbers])
@@ -172,7 +173,7 @@ def test_a_schema_that_is_not_understood_is_refused() -> None:
 
 
 def test_a_scripted_model_says_what_it_is_told() -> None:
-    result = noop.llm(answer=lambda messages: messages[-1].content[::-1]).run(
+    result = noop.llm(answer=lambda messages: text_of(messages[-1])[::-1]).run(
         perform(LLMClient.chat, [Message(role="user", content="abc")])
     )
     assert result.unwrap().message.content == "cba"
