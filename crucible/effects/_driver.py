@@ -45,7 +45,7 @@ class Run:
 
     answers: Lookup
     layered: bool
-    writer: Writer
+    writer: Writer | None
 
 
 class Scope:

@@ -192,7 +192,7 @@ class Handlers(Generic[R_contra]):
         run = Run(
             answers=_Answers(self._bindings, layered=layered),
             layered=layered,
-            writer=_SILENT if writer is None else writer,
+            writer=writer,
         )
         for binding in self._bindings.values():
             if binding.at_start is not None:
@@ -201,7 +201,8 @@ class Handlers(Generic[R_contra]):
             result = await drive(run, Scope(), eff)
         finally:
             with anyio.CancelScope(shield=True):
-                await run.writer.flush()
+                if writer is not None:
+                    await writer.flush()
         for binding in self._bindings.values():
             if binding.at_end is not None:
                 binding.at_end()
@@ -209,19 +210,6 @@ class Handlers(Generic[R_contra]):
 
     def __repr__(self) -> str:
         return f"<Handlers of {', '.join(sorted(port.__name__ for port in self._bindings)) or 'nothing'}>"
-
-
-class _Silent:
-    """The writer of a run without one: it drops what is told."""
-
-    def append(self, path: Path, event: object) -> None:
-        pass
-
-    async def flush(self) -> None:
-        pass
-
-
-_SILENT = _Silent()
 
 
 def _declaring_port(operation: Callable[..., object]) -> type[Port]:
