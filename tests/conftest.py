@@ -15,7 +15,7 @@ from hypothesis import settings
 # No deadline: on a machine shared with others, time says nothing about a property. CI draws the same examples each time,
 # so that it fails for a change and not for the weather; development draws new ones.
 settings.register_profile("dev", max_examples=50, deadline=None)
-settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 # Programs for the type checkers (tests/typing/test_typing.py), not for pytest.
