@@ -5,12 +5,13 @@ from typing import TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, attempt, bracket, do, fail, from_result, perform, tell
+from crucible.effects import Do, Eff, do, fail, from_result, perform, tell
 from crucible.kitchen.config import EvaluationConfig, TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
 from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.stages.samplers import with_sampler
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import EvaluationCompleted, SampleShown
 from crucible.train.errors import InvalidRequest, TrainError
@@ -33,11 +34,8 @@ def evaluate(
     questions = yield from held_out_questions(config, ChatTemplateRenderer(state.tokenizer))
     weights = yield from perform(TrainingClient.save_sampler_weights, state.session, f"evaluated_{state.step:06d}")
     sampling = SamplingConfig(model=weights.model, weights_path=weights.path)
-    answers = yield from bracket(
-        perform(SamplingClient.start_session, sampling),
-        lambda session: greedy_answers(session, questions, config, ChatTemplateRenderer(state.tokenizer)),
-        lambda session: attempt(perform(SamplingClient.close_session, session)),
-    )
+    renderer = ChatTemplateRenderer(state.tokenizer)
+    answers = yield from with_sampler(sampling, lambda session: greedy_answers(session, questions, config, renderer))
     report = yield from judge(config, questions, answers)
     metrics = dict(report.metrics)
     yield from tell(EvaluationCompleted(step=state.step, metrics=metrics, num_examples=len(questions)))

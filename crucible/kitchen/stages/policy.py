@@ -5,10 +5,11 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, attempt, bracket, do, perform
+from crucible.effects import Do, Eff, do, perform
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.stages.samplers import with_sampler
 from crucible.kitchen.states import TrainingState
 from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.algorithms.minibatches import minibatches
@@ -98,11 +99,7 @@ def sampling_from(
     weights: SamplerWeights, use: Callable[[SamplingSession], Eff[A, E, R]]
 ) -> Eff[A, E | TrainError, R | SamplingClient]:
     """Open a sampler on a policy version, use it, and close it whatever happens."""
-    return bracket(
-        perform(SamplingClient.start_session, SamplingConfig(model=weights.model, weights_path=weights.path)),
-        use,
-        lambda session: attempt(perform(SamplingClient.close_session, session)),
-    )
+    return with_sampler(SamplingConfig(model=weights.model, weights_path=weights.path), use)
 
 
 @do

@@ -5,13 +5,14 @@ from typing import Literal, Never, TypeAlias
 
 import attrs
 
-from crucible.effects import Do, Eff, Failure, Result, Success, attempt, bracket, do, from_result, perform, tell
+from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.checkpoints import is_due
 from crucible.kitchen.stages.passes import position_of
 from crucible.kitchen.stages.policy import whole_sequence
+from crucible.kitchen.stages.samplers import with_sampler
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
@@ -142,11 +143,8 @@ def compute_reference_logprobs(
         return context
     reference = SamplingConfig(model=config.session.model, weights_path=config.reference_path)
     held_out = state.held_out or PreferencePairs.unseen(())
-    scores = yield from bracket(
-        perform(SamplingClient.start_session, reference),
-        lambda session: sequence_scores(session, (*state.pairs.data, *held_out.data), config.reference_batch),
-        lambda session: attempt(perform(SamplingClient.close_session, session)),
-    )
+    data = (*state.pairs.data, *held_out.data)
+    scores = yield from with_sampler(reference, lambda session: sequence_scores(session, data, config.reference_batch))
     size = len(state.pairs.data)
     scored = attrs.evolve(state, pairs=attrs.evolve(state.pairs, reference_N=scores[:size]))
     if state.held_out is not None:

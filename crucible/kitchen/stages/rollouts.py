@@ -6,11 +6,12 @@ from typing import Never, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, attempt, bracket, do, perform, tell
+from crucible.effects import Do, Eff, do, perform, tell
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.policy import Collected, Updated, sampling_from, save_policy, target_logprobs
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState
+from crucible.kitchen.stages.samplers import with_sampler
 from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
 from crucible.train.algorithms.kl import Penalised, kl_penalised
 from crucible.train.algorithms.policy_gradient import policy_batch
@@ -118,10 +119,8 @@ def compute_advantages(
 @do
 def _penalised(config: ReinforcementConfig, data: Sequence[PolicyDatum]) -> Do[TrainError, SamplingClient, Penalised]:
     reference = SamplingConfig(model=config.session.model, weights_path=config.reference_path)
-    logprobs = yield from bracket(
-        perform(SamplingClient.start_session, reference),
-        lambda session: target_logprobs(session, data, config.reference_batch),
-        lambda session: attempt(perform(SamplingClient.close_session, session)),
+    logprobs = yield from with_sampler(
+        reference, lambda session: target_logprobs(session, data, config.reference_batch)
     )
     return kl_penalised(data, logprobs, coef=config.kl_coef, aggregation=config.algorithm.aggregation)
 
