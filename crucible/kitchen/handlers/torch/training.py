@@ -31,7 +31,7 @@ from crucible.train.types import (
 )
 
 if TYPE_CHECKING:
-    from crucible.engine import Adam, Example, LoadedModel, LoraSpec, Trainer
+    from crucible.engine import Adam, Example, LoadedModel, LoraSpec, LossOutput, Trainer
 
 T = TypeVar("T")
 
@@ -113,8 +113,7 @@ class TorchTraining(TrainingClient, CustomLossClient):
         """Queue a pass without gradients."""
 
         def work(trainer: "Trainer", examples: "list[Example]") -> ForwardBackwardOutput:
-            output = trainer.forward(examples, loss_fn, loss_fn_config or {})
-            return ForwardBackwardOutput(loss=output.loss, logprobs=output.logprobs, metrics=dict(output.metrics))
+            return _output_of(trainer.forward(examples, loss_fn, loss_fn_config or {}))
 
         return self._submit_batch(session, data, "forward", work)
 
@@ -129,8 +128,7 @@ class TorchTraining(TrainingClient, CustomLossClient):
         """Queue a pass with gradients."""
 
         def work(trainer: "Trainer", examples: "list[Example]") -> ForwardBackwardOutput:
-            output = trainer.forward_backward(examples, loss_fn, loss_fn_config or {})
-            return ForwardBackwardOutput(loss=output.loss, logprobs=output.logprobs, metrics=dict(output.metrics))
+            return _output_of(trainer.forward_backward(examples, loss_fn, loss_fn_config or {}))
 
         return self._submit_batch(session, data, "forward_backward", work)
 
@@ -243,6 +241,10 @@ def _adam(adam: AdamParams) -> "Result[Adam, TrainError]":
     from crucible.engine import Adam
 
     return checked_arguments(lambda: Adam(**attrs.asdict(adam)))
+
+
+def _output_of(output: "LossOutput") -> ForwardBackwardOutput:
+    return ForwardBackwardOutput(loss=output.loss, logprobs=output.logprobs, metrics=dict(output.metrics))
 
 
 def _lora_spec(lora: LoraConfig) -> "LoraSpec":
