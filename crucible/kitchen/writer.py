@@ -7,7 +7,7 @@ import anyio
 
 from crucible.effects import Eff, Failure, Interpret, Json, Path, perform, show_path
 from crucible.telemetry.errors import StoreError
-from crucible.telemetry.measures import attributes_of, measurements_of, metrics_of, name_of
+from crucible.telemetry.measures import measure, name_of
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import EventRecord, MetricPoint
 
@@ -55,19 +55,19 @@ class StoreWriter:
     def append(self, path: Path, event: object) -> None:
         """Take an event: no I/O, except for a listener such as a progress bar."""
         now = self._clock()
+        measured = measure(event)
         self.told.append(event)
         self._events.append(
             EventRecord(
                 name=name_of(event),
                 sequence=self._sequence(),
                 timestamp=now,
-                attributes={"path": show_path(path), **attributes_of(event), **measurements_of(event)},
+                attributes={"path": show_path(path), **measured.attributes, **measured.numbers},
             )
         )
-        step, metrics = metrics_of(event) or (None, {})
         points = [
-            MetricPoint(name=name, value=value, step=step, sequence=self._sequence(), timestamp=now)
-            for name, value in metrics.items()
+            MetricPoint(name=name, value=value, step=measured.step, sequence=self._sequence(), timestamp=now)
+            for name, value in measured.metrics.items()
         ]
         self._points += points
         self.points += points

@@ -1,6 +1,7 @@
 """What a store keeps of an event: its name, its numbers, the rest, and the points of series that it gives."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import attrs
 
@@ -9,52 +10,64 @@ from crucible.effects import Json
 _NOT_MEASURED = frozenset({"step", "epoch"})
 
 
+@attrs.frozen(kw_only=True)
+class Measured:
+    """What an event says.
+
+    Args:
+        numbers: what it measured, by field; `step` and `epoch` say where, not what.
+        attributes: what else it says: its texts, flags, step and epoch; anything else as text.
+        step: of the points it gives; None for an event that is no point of a series.
+        prefix: of the names of its metrics.
+    """
+
+    numbers: Mapping[str, float]
+    attributes: Mapping[str, Json]
+    step: int | None
+    prefix: str
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The points of series that the event gives, by name; none without a step."""
+        if self.step is None:
+            return {}
+        return {f"{self.prefix}{name}": number for name, number in self.numbers.items()}
+
+
+def measure(event: object) -> Measured:
+    """Read an event.
+
+    >>> from crucible.telemetry.events import EvaluationCompleted
+    >>> measured = measure(EvaluationCompleted(step=8, metrics={"accuracy": 0.5}, num_examples=4))
+    >>> measured.attributes, measured.metrics
+    ({'step': 8}, {'eval/accuracy': 0.5, 'eval/num_examples': 4.0})
+    """
+    kind: type = type(event)
+    numbers: dict[str, float] = {}
+    attributes: dict[str, Json] = {}
+    for name in _field_names(kind):
+        value = getattr(event, name)
+        if isinstance(value, (int, float)) and value is not True and value is not False and name not in _NOT_MEASURED:
+            numbers[name] = float(value)
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            attributes[name] = value
+        elif isinstance(value, Mapping):
+            numbers.update((key, float(number)) for key, number in value.items())
+        else:
+            attributes[name] = str(value)
+    prefix: str | None = getattr(kind, "METRICS", None)
+    step = None if prefix is None else getattr(event, "step", None)
+    return Measured(
+        numbers=numbers, attributes=attributes, step=step if isinstance(step, int) else None, prefix=prefix or ""
+    )
+
+
 def name_of(event: object) -> str:
     """Give the name under which an event is stored: its `NAME`, or its class's name."""
     name: str = getattr(event, "NAME", type(event).__name__)
     return name
 
 
-def measurements_of(event: object) -> dict[str, float]:
-    """Give the numbers that an event measured, by field; `step` and `epoch` say where, not what.
-
-    >>> from crucible.telemetry.events import EpochCompleted
-    >>> measurements_of(EpochCompleted(step=8, epoch=0, mean_loss=1.5))
-    {'mean_loss': 1.5}
-    """
-    numbers: dict[str, float] = {}
-    for name, value in _fields(event).items():
-        if isinstance(value, Mapping):
-            numbers |= {key: float(number) for key, number in value.items()}
-        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in _NOT_MEASURED:
-            numbers[name] = value
-    return numbers
-
-
-def attributes_of(event: object) -> dict[str, Json]:
-    """Give what else an event says: its texts, flags, step and epoch; anything else as text."""
-    measured = measurements_of(event)
-    return {
-        name: value if value is None or isinstance(value, bool | int | float | str) else str(value)
-        for name, value in _fields(event).items()
-        if name not in measured and not isinstance(value, Mapping)
-    }
-
-
-def metrics_of(event: object) -> tuple[int, dict[str, float]] | None:
-    """Give the step of an event and its metrics by name; None for an event that is no point of a series.
-
-    >>> from crucible.telemetry.events import EvaluationCompleted
-    >>> metrics_of(EvaluationCompleted(step=8, metrics={"accuracy": 0.5}, num_examples=4))
-    (8, {'eval/accuracy': 0.5, 'eval/num_examples': 4})
-    """
-    prefix: str | None = getattr(event, "METRICS", None)
-    step = _fields(event).get("step")
-    if prefix is None or not isinstance(step, int):
-        return None
-    return step, {f"{prefix}{name}": value for name, value in measurements_of(event).items()}
-
-
-def _fields(event: object) -> dict[str, object]:
-    kind = type(event)
-    return {field.name: getattr(event, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()

@@ -30,7 +30,7 @@ def _float(value: float) -> float:
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a timestamp needs a time zone: datetime.now(UTC)")
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 def _plain(value: Mapping[str, Json]) -> dict[str, Json]:
