@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Generic, Never, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
@@ -29,10 +29,10 @@ from crucible.kitchen.context import Context
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.recipe import InvalidConfig, Recipe
 from crucible.kitchen.writer import StoreWriter
-from crucible.telemetry.errors import UnknownRun
-from crucible.telemetry.events import ArtifactSaved
+from crucible.telemetry.errors import StoreError
+from crucible.telemetry.events import ArtifactSaved, RunOpened
 from crucible.telemetry.ports import EventStore, MetricsStore
-from crucible.telemetry.types import MetricPoint
+from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint
 
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
@@ -40,6 +40,9 @@ C = TypeVar("C")
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
 R = TypeVar("R")
+
+NUMBERS_OF_A_WRITER = 2**40
+"""How many sequence numbers a process that writes a run has for itself."""
 
 
 class _NoPort(Port):
@@ -152,14 +155,16 @@ def _execute(
     started = clock()
     about = {"recipe": recipe.name, "started_at": started.isoformat()}
     opened = yield from attempt(perform(EventStore.open_run, run_id, metadata=about))
-    numbering = yield from _numbering(run_id, started)
+    numbering = yield from attempt(_numbering(run_id, started))
     writers: list[StoreWriter] = []
 
     def make_writer(interpret: Interpret[MetricsStore | EventStore]) -> StoreWriter:
-        writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=numbering.last, listener=on_event)
-        writer.problems += numbering.problems
+        first = numbering.value_or(_unclaimed(started))
+        writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=first, listener=on_event)
         if isinstance(opened, Failure):
             writer.open_later(about, because=opened.failure())
+        elif isinstance(numbering, Failure):
+            writer.add_problem(str(numbering.failure()))
         writers.append(writer)
         return writer
 
@@ -181,28 +186,29 @@ def _failed(run_id: str, failed: Located[E], writer: StoreWriter) -> RunFailed[E
     return RunFailed(run_id=run_id, path=path, error=failed.error, telemetry_problems=problems)
 
 
-@attrs.frozen(kw_only=True)
-class _Numbering:
-    """The last sequence number that a run used, and what kept us from reading it."""
-
-    last: int
-    problems: tuple[str, ...]
-
-
 @do
-def _numbering(run_id: str, now: datetime) -> Do[Never, MetricsStore | EventStore, _Numbering]:
-    """Find where the numbering of a run goes on: a resumed run adds to its series.
+def _numbering(run_id: str, now: datetime) -> Do[StoreError, EventStore, int]:
+    """Claim a range of sequence numbers: a run that goes on, and two processes that write one run, never share a number.
 
-    What a store cannot tell now may be there all the same, and a number used twice loses its second record: then the
-    numbering goes on at the microseconds since 1970, which no run reaches by counting.
+    Whoever inserts the first event of a range has it: the store keeps the first record of a number and tells who was late.
     """
-    points = yield from attempt(perform(MetricsStore.read, run_id))
-    events = yield from attempt(perform(EventStore.query, run_id))
-    failures = [result.failure() for result in (points, events) if isinstance(result, Failure)]
-    unreadable = tuple(str(error) for error in failures if not isinstance(error, UnknownRun))
-    numbers = [point.sequence for point in points.value_or(())] + [event.sequence for event in events.value_or(())]
-    last = max(numbers, default=0)
-    return _Numbering(last=max(last, int(now.timestamp() * 1e6)) if unreadable else last, problems=unreadable)
+    newest = yield from perform(EventStore.query, run_id, EventFilter(last=1))
+    writer = max((event.sequence // NUMBERS_OF_A_WRITER + 1 for event in newest), default=0)
+    while True:
+        first = EventRecord(
+            name=RunOpened.NAME, timestamp=now, attributes={"writer": writer}, sequence=writer * NUMBERS_OF_A_WRITER
+        )
+        if (yield from perform(EventStore.insert, run_id, [first])):
+            return first.sequence
+        writer += 1
+
+
+def _unclaimed(now: datetime) -> int:
+    """Give a number to go on from where the store cannot be asked: the microseconds since 1970.
+
+    What a store cannot tell now may be there all the same, and a number used twice loses its second record.
+    """
+    return int(now.timestamp() * 1e6)
 
 
 def dry_run(

@@ -50,7 +50,7 @@ class StoreWriter:
     def open_later(self, metadata: Mapping[str, Json], *, because: StoreError) -> None:
         """Open the run in the EventStore before the next events are offered: it could not be opened at the start."""
         self._unopened = metadata
-        self._add_problem(str(because))
+        self.add_problem(str(because))
 
     def append(self, path: Path, event: object) -> None:
         """Take an event: no I/O, except for a listener such as a progress bar."""
@@ -75,7 +75,7 @@ class StoreWriter:
             try:
                 self._listener(event)
             except Exception as error:  # noqa: BLE001  # a broken progress bar is no reason to lose a night of training
-                self._add_problem(f"the listener raised {error!r}")
+                self.add_problem(f"the listener raised {error!r}")
 
     async def flush(self) -> None:
         """Offer the stores what they have not taken yet."""
@@ -102,14 +102,15 @@ class StoreWriter:
         try:
             result = await self._interpret(offer)
         except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training
-            self._add_problem(f"a store raised {error!r} at {offer!r}")
+            self.add_problem(f"a store raised {error!r} at {offer!r}")
             return False
         if isinstance(result, Failure):
-            self._add_problem(str(result.failure()))
+            self.add_problem(str(result.failure()))
             return False
         return True
 
-    def _add_problem(self, problem: str) -> None:
+    def add_problem(self, problem: str) -> None:
+        """Note what went wrong, once."""
         if problem not in self.problems:
             self.problems.append(problem)
 

@@ -8,6 +8,14 @@ _PREFIX = "crucible_kitchen"
 
 
 @attrs.frozen(kw_only=True)
+class RunOpened:
+    """A process began, or went on, to write a run: the run's `writer`-th, counted from 0."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.run.opened"
+    writer: int
+
+
+@attrs.frozen(kw_only=True)
 class WorkflowStarted:
     """A workflow began."""
 
@@ -123,6 +131,17 @@ class DistillationStep:
     step: int
     metrics: dict[str, float]
     num_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class DistillationEvaluated:
+    """The student answered held-out prompts: `teacher_kl` as in `DistillationStep`, of the weights as they are."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.distillation.eval"
+    METRICS: ClassVar[str] = "held_out/"
+    step: int
+    metrics: dict[str, float]
+    num_prompts: int
 
 
 @attrs.frozen(kw_only=True)
@@ -249,7 +268,8 @@ class ModelRegistered:
 
 
 Event: TypeAlias = (
-    WorkflowStarted
+    RunOpened
+    | WorkflowStarted
     | WorkflowStopped
     | WorkflowFailed
     | StageStarted
@@ -261,6 +281,7 @@ Event: TypeAlias = (
     | PreferenceStep
     | PreferencesEvaluated
     | DistillationStep
+    | DistillationEvaluated
     | RolloutCompleted
     | ReinforcementStep
     | EpochCompleted

@@ -28,6 +28,7 @@ from crucible.effects import (
     trace,
 )
 from crucible.kitchen import Context, Stage, stage
+from crucible.telemetry.events import RunOpened
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores import InMemoryEventStore, InMemoryMetricsStore
 
@@ -268,9 +269,9 @@ class Stores:
         return MetricsStore.handled_by(self.metrics) | EventStore.handled_by(self.events)
 
     def names(self, run_id: str) -> list[str]:
-        """Give the names of the stored events, oldest first."""
+        """Give the names of the stored events that were told, oldest first."""
         events = self.handlers().run(perform(EventStore.query, run_id)).unwrap()
-        return [event.name for event in events]
+        return [event.name for event in events if event.name != RunOpened.NAME]
 
     def texts(self, run_id: str, attribute: str) -> list[object]:
         """Give one attribute of the stored events that have it."""

@@ -14,6 +14,7 @@ from crucible.effects import (
     Result,
     Success,
     both,
+    gather,
     perform,
     record,
     replay,
@@ -31,9 +32,11 @@ from crucible.kitchen import (
     run,
     stage,
 )
+from crucible.kitchen.run import NUMBERS_OF_A_WRITER
 from crucible.telemetry.errors import StoreUnavailable
-from crucible.telemetry.events import ArtifactSaved
+from crucible.telemetry.events import ArtifactSaved, RunOpened
 from crucible.telemetry.ports import EventStore, MetricsStore
+from crucible.telemetry.types import EventFilter
 from tests.kitchen.fakes import (
     Answer,
     Burnt,
@@ -192,7 +195,6 @@ OPERATIONS = (
     "EventStore.insert",
     "EventStore.query",
     "MetricsStore.record",
-    "MetricsStore.read",
 )
 
 
@@ -206,11 +208,14 @@ def test_a_store_that_fails_never_stops_a_run_and_its_problem_is_reported(operat
 
 
 @pytest.mark.parametrize("answer", [fails_with(DOWN), raises(OSError("unplugged"))], ids=["fails", "raises"])
-@pytest.mark.parametrize("operation", ["EventStore.insert", "MetricsStore.record"])
+@pytest.mark.parametrize(("operation", "before"), [("EventStore.insert", 1), ("MetricsStore.record", 0)])
 @pytest.mark.parametrize("outage", [(1,), (2, 3), (1, 2, 3)])
-def test_everything_arrives_when_a_store_recovers(operation: str, outage: tuple[int, ...], answer: Answer) -> None:
+def test_everything_arrives_when_a_store_recovers(
+    operation: str, before: int, outage: tuple[int, ...], answer: Answer
+) -> None:
     stores, heard = Stores(), list[object]()
-    handlers = kitchen() | meddling(stores.handlers(), call_number(operation, *outage), answer)
+    out_of_order = call_number(operation, *(before + number for number in outage))
+    handlers = kitchen() | meddling(stores.handlers(), out_of_order, answer)
     result = run(recipe, handlers, run_id="evening", on_event=heard.append).unwrap()
     assert len(result.telemetry_problems) == 1
     assert stores.handlers().run(perform(MetricsStore.read, "evening")) == Success(result.metrics)
@@ -244,28 +249,40 @@ def test_a_listener_that_raises_never_stops_a_run() -> None:
 def sequences(stores: Stores) -> list[int]:
     events = stores.handlers().run(perform(EventStore.query, "evening")).unwrap()
     points = stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()
-    return [event.sequence for event in events] + [point.sequence for point in points]
+    return sorted([event.sequence for event in events] + [point.sequence for point in points])
 
 
-def test_a_resumed_run_goes_on_numbering_where_it_ended() -> None:
+def test_a_resumed_run_has_numbers_of_its_own() -> None:
     stores = Stores()
     failing = meddling(kitchen(), call_number("Cook.make", 2), fails_with(Burnt(dish="fish")))
     run(recipe, failing | stores.handlers(), run_id="evening").failure()
     before = sequences(stores)
     run(recipe, kitchen() | stores.handlers(), run_id="evening").unwrap()
-    assert sorted(before) == list(range(1, len(before) + 1))
-    assert sorted(sequences(stores)) == list(range(1, len(sequences(stores)) + 1))
+    assert before == list(range(len(before)))
+    later = sequences(stores)[len(before) :]
+    assert later == [NUMBERS_OF_A_WRITER + number for number in range(len(later))]
 
 
-@pytest.mark.parametrize("operation", ["EventStore.query", "MetricsStore.read"])
-def test_a_resumed_run_whose_numbers_cannot_be_read_loses_no_record(operation: str) -> None:
+def test_two_processes_that_write_one_run_lose_nothing() -> None:
+    stores = Stores()
+    both = gather([execute(recipe, run_id="evening") for _ in range(3)])
+    results = (kitchen() | stores.handlers()).run(both).unwrap()
+    stored = stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()
+    assert sorted(map(repr, stored)) == sorted(repr(point) for result in results for point in result.metrics)
+    assert len(set(sequences(stores))) == len(sequences(stores))
+    opened = stores.handlers().run(perform(EventStore.query, "evening", EventFilter(name=RunOpened.NAME))).unwrap()
+    assert [event.attributes for event in opened] == [{"writer": 0}, {"writer": 1}, {"writer": 2}]
+
+
+@pytest.mark.parametrize("operation", ["EventStore.query", "EventStore.insert"])
+def test_a_resumed_run_that_cannot_claim_numbers_loses_no_record(operation: str) -> None:
     stores = Stores()
     first = run(recipe, kitchen() | stores.handlers(), run_id="evening").unwrap()
     before = sequences(stores)
     handlers = meddling(stores.handlers(), call_number(operation, 1), fails_with(DOWN))
     second = run(recipe, kitchen() | handlers, run_id="evening").unwrap()
     assert second.telemetry_problems == ("the store is down",)
-    assert len(sequences(stores)) == 2 * len(before)
+    assert len(sequences(stores)) == 2 * len(before) - 1
     stored = stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()
     assert stored == (*first.metrics, *second.metrics)
 
