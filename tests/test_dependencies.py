@@ -29,6 +29,8 @@ NEEDS_AN_EXTRA = (
     "crucible.kitchen.handlers.tinkex",
     "crucible.kitchen.handlers.torch",
     "crucible.kitchen.progress",
+    "crucible.telemetry.analysis",
+    "crucible.telemetry.export",
     "crucible.telemetry.plots",
 )
 PACKAGES = [it.name for it in pkgutil.iter_modules(crucible.__path__, "crucible.") if it.name not in NEEDS_AN_EXTRA]

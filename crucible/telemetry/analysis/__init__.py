@@ -1,0 +1,27 @@
+"""What runs did, in numbers: summaries, comparisons with the right test, drift, durations. Needs the extra `analysis`."""
+
+from crucible.telemetry.analysis.comparison import Comparison, Correction, Test, compare, corrected
+from crucible.telemetry.analysis.drift import Drift, drift
+from crucible.telemetry.analysis.spans import Reliability, Span, latency, reliability, spans_of, token_cost
+from crucible.telemetry.analysis.streaming import RunningStatistics
+from crucible.telemetry.analysis.summary import Summary, summarize, summarize_series
+
+__all__ = [
+    "Comparison",
+    "Correction",
+    "Drift",
+    "Reliability",
+    "RunningStatistics",
+    "Span",
+    "Summary",
+    "Test",
+    "compare",
+    "corrected",
+    "drift",
+    "latency",
+    "reliability",
+    "spans_of",
+    "summarize",
+    "summarize_series",
+    "token_cost",
+]
