@@ -1,7 +1,7 @@
 """`run`: from a workflow, a configuration and handlers to a result, and `dry_run`, which performs nothing."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
@@ -13,6 +13,7 @@ from crucible.effects import (
     Failure,
     Handlers,
     Interpret,
+    Json,
     Located,
     Port,
     Result,
@@ -27,6 +28,7 @@ from crucible.effects import (
 )
 from crucible.kitchen.context import Context
 from crucible.kitchen.outline import Outline
+from crucible.kitchen.provenance import described, fingerprint, surroundings
 from crucible.kitchen.recipe import InvalidConfig, Recipe
 from crucible.kitchen.writer import StoreWriter
 from crucible.telemetry.errors import StoreError
@@ -124,7 +126,7 @@ def run(
     Everything told is flushed to the stores as the run goes on, and at its end however it ends. `on_event` sees each
     event as it is told, for a progress bar say. `run_id` is made up when absent: the time and four random bytes.
     """
-    work = execute(recipe, config, run_id=run_id or new_run_id(), on_event=on_event)
+    work = execute(recipe, config, run_id=run_id or new_run_id(), on_event=on_event, about=surroundings())
     return handlers.run(work)  # type: ignore[arg-type]  # handlers of _NoPort or _NorPort are handlers of every port
 
 
@@ -135,9 +137,14 @@ def execute(
     run_id: str,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_event: Callable[[object], None] | None = None,
+    about: Mapping[str, Json] | None = None,
 ) -> Eff[RunResult[B], RunFailed[E | InvalidConfig], R | MetricsStore | EventStore]:
-    """Make the computation of a whole run, telemetry included: runs compose like everything else."""
-    return _execute(recipe, recipe.default_config if config is None else config, run_id, clock, on_event)
+    """Make the computation of a whole run, telemetry included: runs compose like everything else.
+
+    The EventStore keeps recipe, start and configuration with the run, and whatever `about` says of it; `run` says what code
+    and machine it runs on.
+    """
+    return _execute(recipe, recipe.default_config if config is None else config, run_id, clock, on_event, about or {})
 
 
 @do
@@ -147,14 +154,22 @@ def _execute(
     run_id: str,
     clock: Callable[[], datetime],
     on_event: Callable[[object], None] | None,
+    about: Mapping[str, Json],
 ) -> Do[RunFailed[E | InvalidConfig], R | MetricsStore | EventStore, RunResult[B]]:
     problems = recipe.validate_config(config)
     if problems:
         invalid = InvalidConfig(problems=tuple(problems))
         yield from fail(RunFailed[E | InvalidConfig](run_id=run_id, path="configuration", error=invalid))
     started = clock()
-    about = {"recipe": recipe.name, "started_at": started.isoformat()}
-    opened = yield from attempt(perform(EventStore.open_run, run_id, metadata=about))
+    configured = described(config)
+    metadata = {
+        "recipe": recipe.name,
+        "started_at": started.isoformat(),
+        "config": configured,
+        "fingerprint": fingerprint(configured),
+        **about,
+    }
+    opened = yield from attempt(perform(EventStore.open_run, run_id, metadata=metadata))
     numbering = yield from attempt(_numbering(run_id, started))
     writers: list[StoreWriter] = []
 
@@ -162,7 +177,7 @@ def _execute(
         first = numbering.value_or(_unclaimed(started))
         writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=first, listener=on_event)
         if isinstance(opened, Failure):
-            writer.open_later(about, because=opened.failure())
+            writer.open_later(metadata, because=opened.failure())
         elif isinstance(numbering, Failure):
             writer.add_problem(str(numbering.failure()))
         writers.append(writer)

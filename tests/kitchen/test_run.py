@@ -1,5 +1,6 @@
 """Runs and dry runs: what a run gives, what a failed one leaves behind, and what is known before."""
 
+import platform
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from crucible.kitchen import (
     run,
     stage,
 )
+from crucible.kitchen.provenance import fingerprint
 from crucible.kitchen.run import NUMBERS_OF_A_WRITER
 from crucible.telemetry.errors import StoreUnavailable
 from crucible.telemetry.events import ArtifactSaved, RunOpened
@@ -123,6 +125,9 @@ def test_what_a_run_gives_is_what_is_in_the_stores() -> None:
     [info] = stores.handlers().run(perform(EventStore.list_runs)).unwrap()
     assert info.run_id == "evening"
     assert info.metadata["recipe"] == "dinner"
+    assert info.metadata["config"] == {"dishes": []}
+    assert info.metadata["fingerprint"] == fingerprint({"dishes": []})
+    assert info.metadata["python"] == platform.python_version()
     assert datetime.fromisoformat(str(info.metadata["started_at"])) <= datetime.now(UTC)
 
 
