@@ -7,6 +7,7 @@ import sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on a busy 2-core machine made a step 14 times slower
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # its storage has a protocol of its own, which no server here speaks
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest

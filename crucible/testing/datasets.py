@@ -31,7 +31,11 @@ def check_dataset_store(
 
     Raises: ContractViolationError, which names the promise that is not kept.
     """
-    obey(make, _Suite(config=config, other_split=other_split, missing=missing).laws())
+    suite = _Suite(config=config, other_split=other_split, missing=missing)
+    obey(make, suite.laws())
+    kept: list[tuple[Dataset, str, tuple[Row, ...]]] = []
+    obey(make, {"batches join to the rows": suite.batches(kept)})
+    obey(make, {"reading goes on from a position that was kept": suite.resuming(kept)})
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +85,33 @@ class _Suite:
         require_equal(rest, rows[1:], "what is read from the second row on")
         beyond = yield from perform(DatasetStore.read_rows, dataset, start=len(rows), count=5)
         require_equal(beyond, (), "what is read after the last row")
+
+    @do
+    def batches(self, kept: list[tuple[Dataset, str, tuple[Row, ...]]]) -> Law:
+        dataset, _ = yield from self.loaded()
+        shuffled = yield from perform(DatasetStore.shuffle, dataset, seed=1)
+        rows = yield from perform(DatasetStore.read_rows, shuffled)
+        size, position, joined = len(rows) // 3 + 1, None, tuple[Row, ...]()
+        while True:
+            batch = yield from perform(DatasetStore.read_batch, shuffled, size, after=position)
+            again = yield from perform(DatasetStore.read_batch, shuffled, size, after=position)
+            require_equal(again, batch, f"the batch after {position!r}, read again")
+            if not batch.rows:
+                break
+            joined, position = joined + batch.rows, batch.position
+            kept.append((shuffled, position, rows[len(joined) :]))
+        require_equal(joined, rows, "what the batches join to")
+        for bad in ("no position", "-1"):
+            reading = perform(DatasetStore.read_batch, shuffled, size, after=bad)
+            yield from refused(f"reading after {bad!r}", reading, InvalidRequest)
+        yield from refused("a batch of -1 rows", perform(DatasetStore.read_batch, shuffled, -1), InvalidRequest)
+
+    @do
+    def resuming(self, kept: list[tuple[Dataset, str, tuple[Row, ...]]]) -> Law:
+        yield from self.loaded()
+        for dataset, position, left in kept:
+            rest = yield from perform(DatasetStore.read_batch, dataset, len(left) + 1, after=position)
+            require_equal(rest.rows, left, f"the rows after {position!r}")
 
     @do
     def dividing(self) -> Law:

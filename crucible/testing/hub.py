@@ -9,9 +9,9 @@ import attrs
 
 from crucible.effects import Do, Handlers, do, perform
 from crucible.testing._laws import obey, refused, require, require_equal
-from crucible.train.errors import AccessDenied, NotFound, TrainError
+from crucible.train.errors import AccessDenied, InvalidRequest, NotFound, TrainError
 from crucible.train.ports import HubClient
-from crucible.train.types import FileSelection, HubRepo, HubUpload
+from crucible.train.types import FileSelection, HubRepo, HubUpload, ModelCard
 
 Law: TypeAlias = Do[TrainError, HubClient, None]
 
@@ -24,7 +24,8 @@ def check_hub_client(
     Args:
         make: gives the handlers; it is called once for each law, and may give the same ones again.
         repo: one of at least two small files.
-        upload_to: gives a repository that is not there yet and may be made; uploads are not tried without it.
+        upload_to: gives a repository that is not there yet and may be made, another one each time; uploads are not tried
+            without it.
 
     Raises: ContractViolationError, which names the promise that is not kept.
     """
@@ -38,6 +39,10 @@ def check_hub_client(
     if upload_to is not None:
         with tempfile.TemporaryDirectory() as folder:
             obey(make, {"what is uploaded can be downloaded, commit by commit": _uploading(upload_to(), Path(folder))})
+        with tempfile.TemporaryDirectory() as folder:
+            obey(
+                make, {"an upload is private, carries its card, and can be tagged": _naming(upload_to(), Path(folder))}
+            )
 
 
 @do
@@ -115,6 +120,29 @@ def _uploading(repo: HubRepo, folder: Path) -> Law:
     require_equal(Path(old).read_bytes(), b"one", "the file of the first commit")
     nowhere = attrs.evolve(upload, folder=str(folder / "nowhere"))
     yield from refused("uploading a folder that is not there", perform(HubClient.upload_folder, nowhere), NotFound)
+
+
+@do
+def _naming(repo: HubRepo, folder: Path) -> Law:
+    (folder / "README.md").write_text("# A template")
+    card = ModelCard(
+        title="Adder", data=("sums",), configuration={"rank": 8}, metrics={"accuracy": 0.5}, lineage=("a",)
+    )
+    upload = HubUpload(repo=repo, folder=str(folder), message="first", card=card)
+    first = yield from perform(HubClient.upload_folder, upload)
+    info = yield from perform(HubClient.get_info, repo)
+    require(info.private, "what was uploaded is public, though that was not asked for")
+    readme = Path((yield from perform(HubClient.download, repo, "README.md"))).read_text()
+    require(all(part in readme for part in ("Adder", "sums", "rank", "accuracy")), f"the card says {readme!r}")
+    for _ in range(2):
+        yield from perform(HubClient.create_tag, repo, "v1")
+    (folder / "new.txt").write_text("new")
+    yield from perform(HubClient.upload_folder, upload)
+    tagged = yield from perform(HubClient.get_info, attrs.evolve(repo, revision="v1"))
+    require_equal(tagged.commit, first.commit, "the commit of the tag")
+    yield from refused("a tag that another commit has", perform(HubClient.create_tag, repo, "v1"), InvalidRequest)
+    odd = perform(HubClient.create_tag, attrs.evolve(repo, revision="no-such-revision"), "v2")
+    yield from refused("tagging a revision that is not there", odd, NotFound)
 
 
 def _contents(folder: str) -> Mapping[str, bytes]:

@@ -4,11 +4,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from crucible.effects import Port, Result
-from crucible.train.errors import TrainError
-from crucible.train.types import Dataset, DatasetConfig, Row
+from crucible.train.errors import TrainError, Unavailable
+from crucible.train.types import Dataset, DatasetConfig, Row, RowBatch
 
 
-class DatasetStore(Port):
+class DatasetStore(Port, unanswered=Unavailable.because):
     """Finds datasets and reads their rows. Every operation gives a new handle; none changes an old one."""
 
     @abstractmethod
@@ -40,3 +40,12 @@ class DatasetStore(Port):
         self, dataset: Dataset, *, start: int = 0, count: int | None = None
     ) -> Result[tuple[Row, ...], TrainError]:
         """Read `count` rows from `start` on; fewer when there are no more, all of them when `count` is None."""
+
+    @abstractmethod
+    async def read_batch(
+        self, dataset: Dataset, count: int, *, after: str | None = None
+    ) -> Result[RowBatch, TrainError]:
+        """Read `count` rows from a position on, which an earlier batch of the same dataset gave; from the start when None.
+
+        Fewer rows come when there are no more, and none at the end. A position of another kind is an InvalidRequest.
+        """

@@ -3,11 +3,11 @@
 from abc import abstractmethod
 
 from crucible.effects import Port, Result
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import FileSelection, HubCommit, HubInfo, HubRepo, HubUpload
 
 
-class HubClient(Port):
+class HubClient(Port, unanswered=Unavailable.because):
     """Reads and writes repositories. Local paths that it gives exist, and are not to be written to."""
 
     @abstractmethod
@@ -31,4 +31,11 @@ class HubClient(Port):
         """Put the selected files of a local folder into a repository, in one commit.
 
         Files that are there already and the same make no new commit, so an upload can be repeated.
+        """
+
+    @abstractmethod
+    async def create_tag(self, repo: HubRepo, tag: str) -> Result[None, TrainError]:
+        """Give the commit that the revision stands for a name, which is a revision from then on.
+
+        The same name for the same commit again is no error; for another commit it is an InvalidRequest.
         """

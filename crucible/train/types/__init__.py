@@ -4,8 +4,8 @@ from crucible.train.types.blobs import BlobInfo, is_blob_path
 from crucible.train.types.chat_json import message_json, message_of, tool_json
 from crucible.train.types.code import CodeEnding, CodeLimits, CodeProgram, CodeRun
 from crucible.train.types.comparisons import Comparison, ComparisonLabel, LabeledComparison
-from crucible.train.types.datasets import Dataset, DatasetConfig, Row
-from crucible.train.types.hub import FileSelection, HubCommit, HubInfo, HubRepo, HubUpload, RepoType
+from crucible.train.types.datasets import Dataset, DatasetConfig, Row, RowBatch
+from crucible.train.types.hub import FileSelection, HubCommit, HubInfo, HubRepo, HubUpload, ModelCard, RepoType
 from crucible.train.types.inputs import (
     Chunk,
     Datum,
@@ -95,6 +95,7 @@ __all__ = [
     "Match",
     "Message",
     "MetadataValue",
+    "ModelCard",
     "ModelInput",
     "OptimStepOutput",
     "Part",
@@ -102,6 +103,7 @@ __all__ = [
     "RepoType",
     "Role",
     "Row",
+    "RowBatch",
     "Sample",
     "SamplerWeights",
     "SamplingConfig",

@@ -32,3 +32,11 @@ class Dataset:
     name: str
     split: str
     num_rows: int | None
+
+
+@attrs.frozen(kw_only=True)
+class RowBatch:
+    """Rows in order, and the position after them: text to keep, with which reading goes on in another process too."""
+
+    rows: tuple[Row, ...]
+    position: str

@@ -1,5 +1,6 @@
 """Repositories of models and datasets."""
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import attrs
@@ -39,8 +40,40 @@ class FileSelection:
 
 
 @attrs.frozen(kw_only=True)
+class ModelCard:
+    """What is said of a model beside its weights; `model_card_text` writes it as a hub's README.
+
+    Args:
+        title: the first heading.
+        summary: what the model is for, in Markdown.
+        base_model: the hub id, or the path, of the model that was trained.
+        data: what it was trained on: hub ids, files or tasks' names.
+        configuration: how it was trained, by name.
+        metrics: how good it is, by name.
+        lineage: what it was made from, the oldest first: checkpoints, runs, commits.
+        library: what loads it.
+        license: its identifier on the hub, such as `apache-2.0`.
+        tags: words to find it by.
+    """
+
+    title: str = attrs.field(validator=attrs.validators.min_len(1))
+    summary: str = ""
+    base_model: str | None = None
+    data: tuple[str, ...] = ()
+    configuration: Mapping[str, object] = attrs.field(factory=dict)
+    metrics: Mapping[str, float] = attrs.field(factory=dict)
+    lineage: tuple[str, ...] = ()
+    library: str | None = "peft"
+    license: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class HubUpload:
-    """A folder to put into a repository, which is made when it is not there."""
+    """A folder to put into a repository, which is made when it is not there.
+
+    A `card` becomes the README.md beside the files, in the same commit, in the place of one that the folder may have.
+    """
 
     repo: HubRepo
     folder: str
@@ -48,6 +81,7 @@ class HubUpload:
     selection: FileSelection = FileSelection()
     path_in_repo: str = ""
     private: bool = True
+    card: ModelCard | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import attrs
 
 from crucible.effects import Failure, Handlers, Result, Success
-from crucible.train.errors import NotFound, StorageFailed, TrainError
+from crucible.train.errors import InvalidRequest, NotFound, StorageFailed, TrainError
+from crucible.train.model_card import README, model_card_text
 from crucible.train.ports import HubClient
 from crucible.train.types import FileSelection, HubCommit, HubInfo, HubRepo, HubUpload, is_blob_path
 
@@ -35,10 +36,11 @@ class _Repo:
 
     commits: tuple[tuple[str, Files], ...]
     private: bool = False
+    tags: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class _Hub(HubClient):
-    """A `HubClient` over dicts. A revision is None, `main` or a commit."""
+    """A `HubClient` over dicts. A revision is None, `main`, a tag or a commit."""
 
     def __init__(self, repos: Mapping[str, Files], cache: Path) -> None:
         self._cache = cache
@@ -68,10 +70,24 @@ class _Hub(HubClient):
     async def upload_folder(self, upload: HubUpload) -> Result[HubCommit, TrainError]:
         return _files_below(Path(upload.folder)).map(lambda local: self._committed(upload, local))
 
+    async def create_tag(self, repo: HubRepo, tag: str) -> Result[None, TrainError]:
+        def tagged(found: tuple[str, Files]) -> Result[None, TrainError]:
+            there = self._repos[repo.type, repo.id]
+            if there.tags.get(tag, found[0]) != found[0]:
+                return Failure(
+                    InvalidRequest(message=f"{repo.id} has a tag {tag!r} already", fix="choose another name")
+                )
+            self._repos[repo.type, repo.id] = attrs.evolve(there, tags={**there.tags, tag: found[0]})
+            return Success(None)
+
+        return self._find(repo).bind(tagged)
+
     def _committed(self, upload: HubUpload, local: Files) -> HubCommit:
         repo = upload.repo
         prefix = f"{upload.path_in_repo}/" if upload.path_in_repo else ""
         added = {f"{prefix}{path}": data for path, data in _selected(local, upload.selection).items()}
+        if upload.card is not None:
+            added[f"{prefix}{README}"] = model_card_text(upload.card).encode()
         there = self._repos.get((repo.type, repo.id), _Repo(commits=(), private=upload.private))
         newest = there.commits[-1][1] if there.commits else {}
         files = {**newest, **added}
@@ -86,9 +102,9 @@ class _Hub(HubClient):
         if there is None:
             return Failure(NotFound(kind=repo.type, name=repo.id, fix="upload it first, or give noop.hub its files"))
         for commit, files in reversed(there.commits):
-            if repo.revision in {None, "main", commit}:
+            if there.tags.get(repo.revision or "", repo.revision) in {None, "main", commit}:
                 return Success((commit, files))
-        return Failure(NotFound(kind="revision", name=f"{repo.id}@{repo.revision}", fix="use main, or a commit"))
+        return Failure(NotFound(kind="revision", name=f"{repo.id}@{repo.revision}", fix="use main, a tag or a commit"))
 
     def _copied(self, files: Files) -> Result[Path, TrainError]:
         """Write files below the cache, where their content says, and give their folder."""
