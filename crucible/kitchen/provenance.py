@@ -53,6 +53,12 @@ def fingerprint(value: Json) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def configuration(config: object) -> Mapping[str, Json]:
+    """Give what a run keeps of its configuration: its plain values, and their fingerprint."""
+    plain = described(config)
+    return {"config": plain, "fingerprint": fingerprint(plain)}
+
+
 def surroundings() -> Mapping[str, Json]:
     """Give what this process runs on: Python, machine, versions of packages, and the git revision of the working folder."""
     versions: dict[str, Json] = {}

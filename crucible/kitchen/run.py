@@ -22,19 +22,18 @@ from crucible.effects import (
     do,
     fail,
     located,
-    perform,
     show_path,
     telling_to,
 )
 from crucible.kitchen.context import Context
+from crucible.kitchen.opening import opened, unclaimed
 from crucible.kitchen.outline import Outline
-from crucible.kitchen.provenance import described, fingerprint, surroundings
+from crucible.kitchen.provenance import configuration, surroundings
 from crucible.kitchen.recipe import InvalidConfig, Recipe
 from crucible.kitchen.writer import StoreWriter
-from crucible.telemetry.errors import StoreError
-from crucible.telemetry.events import ArtifactSaved, RunOpened
+from crucible.telemetry.events import ArtifactSaved
 from crucible.telemetry.ports import EventStore, MetricsStore
-from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint
+from crucible.telemetry.types import MetricPoint
 
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
@@ -42,9 +41,6 @@ C = TypeVar("C")
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
 R = TypeVar("R")
-
-NUMBERS_OF_A_WRITER = 2**40
-"""How many sequence numbers a process that writes a run has for itself."""
 
 
 class _NoPort(Port):
@@ -161,25 +157,15 @@ def _execute(
         invalid = InvalidConfig(problems=tuple(problems))
         yield from fail(RunFailed[E | InvalidConfig](run_id=run_id, path="configuration", error=invalid))
     started = clock()
-    configured = described(config)
-    metadata = {
-        "recipe": recipe.name,
-        "started_at": started.isoformat(),
-        "config": configured,
-        "fingerprint": fingerprint(configured),
-        **about,
-    }
-    opened = yield from attempt(perform(EventStore.open_run, run_id, metadata=metadata))
-    numbering = yield from attempt(_numbering(run_id, started))
+    metadata = {"recipe": recipe.name, "started_at": started.isoformat(), **configuration(config), **about}
+    claim = yield from attempt(opened(run_id, metadata, now=started))
     writers: list[StoreWriter] = []
 
     def make_writer(interpret: Interpret[MetricsStore | EventStore]) -> StoreWriter:
-        first = numbering.value_or(_unclaimed(started))
+        first = claim.value_or(unclaimed(started))
         writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=first, listener=on_event)
-        if isinstance(opened, Failure):
-            writer.open_later(metadata, because=opened.failure())
-        elif isinstance(numbering, Failure):
-            writer.add_problem(str(numbering.failure()))
+        if isinstance(claim, Failure):
+            writer.open_later(metadata, because=claim.failure())
         writers.append(writer)
         return writer
 
@@ -199,31 +185,6 @@ def _execute(
 def _failed(run_id: str, failed: Located[E], writer: StoreWriter) -> RunFailed[E | InvalidConfig]:
     path, problems = show_path(failed.path), tuple(writer.problems)
     return RunFailed(run_id=run_id, path=path, error=failed.error, telemetry_problems=problems)
-
-
-@do
-def _numbering(run_id: str, now: datetime) -> Do[StoreError, EventStore, int]:
-    """Claim a range of sequence numbers: a run that goes on, and two processes that write one run, never share a number.
-
-    Whoever inserts the first event of a range has it: the store keeps the first record of a number and tells who was late.
-    """
-    newest = yield from perform(EventStore.query, run_id, EventFilter(last=1))
-    writer = max((event.sequence // NUMBERS_OF_A_WRITER + 1 for event in newest), default=0)
-    while True:
-        first = EventRecord(
-            name=RunOpened.NAME, timestamp=now, attributes={"writer": writer}, sequence=writer * NUMBERS_OF_A_WRITER
-        )
-        if (yield from perform(EventStore.insert, run_id, [first])):
-            return first.sequence
-        writer += 1
-
-
-def _unclaimed(now: datetime) -> int:
-    """Give a number to go on from where the store cannot be asked: the microseconds since 1970.
-
-    What a store cannot tell now may be there all the same, and a number used twice loses its second record.
-    """
-    return int(now.timestamp() * 1e6)
 
 
 def dry_run(

@@ -33,8 +33,8 @@ from crucible.kitchen import (
     run,
     stage,
 )
+from crucible.kitchen.opening import NUMBERS_OF_A_WRITER
 from crucible.kitchen.provenance import fingerprint
-from crucible.kitchen.run import NUMBERS_OF_A_WRITER
 from crucible.telemetry.errors import StoreUnavailable
 from crucible.telemetry.events import ArtifactSaved, RunOpened
 from crucible.telemetry.ports import EventStore, MetricsStore
