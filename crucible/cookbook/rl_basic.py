@@ -1,4 +1,4 @@
-"""`rl_basic`: SmolLM2-135M learns to add by trial and error (REINFORCE on groups of answers), on this machine.
+"""`rl_basic`: SmolLM2-135M learns to add by trial and error (GRPO), on this machine.
 
     python -m crucible.cookbook.rl_basic
 
@@ -34,17 +34,17 @@ def problem(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Evaluator], Train
 
 
 def recipe(
-    model: str, seed: int = 0, num_rows: int = 192
+    model: str, seed: int = 0, num_rows: int = 320
 ) -> Recipe[ReinforcementConfig, ReinforcementState, TrainError | KitchenError, MachinePorts]:
-    """Make the recipe: rounds of 8 problems, 4 answers to each."""
+    """Make the recipe: rounds of 8 problems, 8 answers to each."""
     options = {"size": num_rows, "seed": seed, **TASK}
     held_out = DatasetConfig(name="chain_sum", split="test", options={**options, "size": 400})
     config = ReinforcementConfig(
         session=SessionConfig(model=model, lora=LoraConfig(rank=16, seed=seed)),
         dataset=DatasetConfig(name="chain_sum", options=options),
         batch_size=8,
-        group_size=4,
-        max_tokens=20,
+        group_size=8,
+        max_tokens=16,
         algorithm=grpo(),
         learning_rate=5e-4,
         schedule="constant",
@@ -64,7 +64,7 @@ def recipe(
 PROGRAM = Program(
     recipe_of=recipe,
     handlers=this_machine,
-    num_rows=192,
+    num_rows=320,
     shown=(("rl/reward_mean", "mean reward of a round"), ("eval/accuracy", "accuracy on held-out problems")),
 )
 
