@@ -6,6 +6,7 @@ that `finally` clauses run, and may perform effects.
 """
 
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, ExitStack
 from types import GeneratorType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -46,6 +47,14 @@ class Run:
     answers: Lookup
     layered: bool
     writer: Writer | None
+    around_scope: tuple[Callable[[Path], AbstractContextManager[object]], ...] = ()
+    choose: tuple[Callable[[Path, int], int], ...] = ()
+
+    def chosen(self, path: Path, number: int) -> int:
+        """Give the number that the layers let the interpreter choose."""
+        for choose in self.choose:
+            number = choose(path, number)
+        return number
 
 
 class Scope:
@@ -155,7 +164,7 @@ async def _advance(run: Run, scope: Scope, stack: list[Frame], node: Any) -> Any
                 if kind is Scoped:
                     stack.append(scope)
                     scope = scope.child(node.name)
-                    node = node.source
+                    node = Block(_watched, (run, scope, node.source), {}) if run.around_scope else node.source
                 elif kind in _WAITING:
                     stack.append(node)
                     node = node.source
@@ -252,6 +261,14 @@ def _unwind(scope: Scope, stack: list[Frame], error: BaseException) -> tuple[Sco
                 error = raised
                 _note(error, scope)
     raise error
+
+
+def _watched(run: Run, scope: Scope, source: Node) -> Generator[Node, Any, Any]:
+    """Do `source` inside of what the layers put around a scope."""
+    with ExitStack() as entered:
+        for enter in run.around_scope:
+            entered.enter_context(enter(scope.path))
+        return (yield source)
 
 
 def _started(block: Block[Any, Any, Any]) -> Generator[Node, Any, Any]:

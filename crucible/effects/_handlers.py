@@ -1,15 +1,18 @@
 """`Handlers`: the environment that says who carries out the operations of each port."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, Generic, Never, Protocol, TypeAlias, TypeVar
 
 import anyio
 import attrs
 from returns.result import Result
 
-from crucible.effects._driver import Answer, Run, Scope, Writer, drive
+from crucible.effects._cancelling import ours
+from crucible.effects._driver import Answer, Located, Run, Scope, Writer, drive
 from crucible.effects._eff import Eff, Perform
+from crucible.effects._hooks import Hooks
 from crucible.effects._interrupt import run_until_interrupted
 from crucible.effects._path import Path, show_path
 from crucible.effects._port import Port, PortT, port_of
@@ -33,13 +36,31 @@ class Call:
     keywords: Mapping[str, object]
 
     @property
+    def by_name(self) -> dict[str, object]:
+        """The arguments by the names of the operation's parameters, defaults included.
+
+        Raises: TypeError when the operation takes no such arguments.
+        """
+        bound = _signature(self.operation).bind(None, *self.arguments, **self.keywords)
+        bound.apply_defaults()
+        _, *arguments = bound.arguments.items()
+        return dict(arguments)
+
+    @property
+    def port(self) -> type[Port]:
+        """The port whose operation it is."""
+        return _declaring_port(self.operation)
+
+    @property
     def name(self) -> str:
         """The port and the operation, as in `TrainingClient.optim_step`."""
-        return f"{_declaring_port(self.operation).__name__}.{self.operation.__name__}"
+        return f"{self.port.__name__}.{self.operation.__name__}"
 
     def __str__(self) -> str:
         return f"{self.name} at {show_path(self.path)}"
 
+
+_signature = cache(inspect.signature)
 
 Proceed: TypeAlias = Callable[[Call], Awaitable[Result[object, object]]]
 
@@ -57,22 +78,27 @@ class _Binding:
 
     implementation: Port | Proceed
     layers: tuple[Around, ...] = ()
-    at_start: Callable[[], None] | None = None
-    at_end: Callable[[], None] | None = None
+    hooks: tuple[Hooks, ...] = ()
 
     def proceed(self, call: Call) -> Awaitable[Result[object, object]]:
         if isinstance(self.implementation, Port):
             return getattr(self.implementation, call.operation.__name__)(*call.arguments, **call.keywords)  # type: ignore[no-any-return]  # getattr
         return self.implementation(call)
 
+    @property
+    def through_layers(self) -> Proceed:
+        """The function that answers a call, all layers around it."""
+        proceed: Proceed = self.proceed
+        for layer in self.layers:
+            proceed = partial(layer, proceed=proceed)
+        return proceed
+
     def answer(self, operation: Callable[..., Any], *, layered: bool) -> Answer:
         """Give the function that answers `operation`; a layered run passes the scope and the effect to it."""
         if not layered and isinstance(self.implementation, Port):
             method: Answer = getattr(self.implementation, operation.__name__)
             return method
-        proceed: Proceed = self.proceed
-        for layer in self.layers:
-            proceed = partial(layer, proceed=proceed)
+        proceed = self.through_layers
 
         def answer(scope: Scope, effect: Perform[object, object, object]) -> Awaitable[Result[object, object]]:
             path = (*scope.path, f"#{scope.calls}")
@@ -90,15 +116,20 @@ class _Answers(dict[Callable[..., Any], Answer]):
         self._layered = layered
 
     def __missing__(self, operation: Callable[..., Any]) -> Answer:
-        port = _declaring_port(operation)
-        binding = self._bindings.get(port) or self._bindings.get(Port)
-        if binding is None:
-            raise LookupError(
-                f"no handler for {port.__name__}, needed by {operation.__qualname__}: "
-                f"add `{port.__name__}.handled_by(...)` to the handlers with `|`"
-            )
-        answer = self[operation] = binding.answer(operation, layered=self._layered)
+        answer = self[operation] = _bound(self._bindings, operation).answer(operation, layered=self._layered)
         return answer
+
+
+def _bound(bindings: Mapping[type[Port], _Binding], operation: Callable[..., object]) -> _Binding:
+    """Find who answers an operation."""
+    port = _declaring_port(operation)
+    binding = bindings.get(port) or bindings.get(Port)
+    if binding is None:
+        raise LookupError(
+            f"no handler for {port.__name__}, needed by {operation.__qualname__}: "
+            f"add `{port.__name__}.handled_by(...)` to the handlers with `|`"
+        )
+    return binding
 
 
 class _Nothing:
@@ -148,14 +179,9 @@ class Handlers(Generic[R_contra]):
         return Handlers({port: _Binding(implementation=implementation)})
 
     @staticmethod
-    def of_every_port(
-        answer: Proceed, *, at_start: Callable[[], None] | None = None, at_end: Callable[[], None] | None = None
-    ) -> "Handlers[Port]":
-        """Let one function answer every operation of every port, as replay does.
-
-        `at_start` is called before each run, `at_end` after each that gave a result.
-        """
-        return Handlers({Port: _Binding(implementation=answer, at_start=at_start, at_end=at_end)})
+    def of_every_port(answer: Proceed, *, hooks: Hooks = Hooks()) -> "Handlers[Port]":
+        """Let one function answer every operation of every port, as replay does."""
+        return Handlers({Port: _Binding(implementation=answer, hooks=(hooks,))})
 
     @property
     def ports(self) -> frozenset[type[Port]]:
@@ -167,11 +193,29 @@ class Handlers(Generic[R_contra]):
             return Handlers(other._bindings)
         return Handlers({**self._bindings, **other._bindings})
 
-    def wrap(self, around: Around) -> "Handlers[R_contra]":
-        """Put a layer around every call to these handlers. The last layer put on is the outermost."""
+    def wrap(self, around: Around, *hooks: Hooks) -> "Handlers[R_contra]":
+        """Put a layer around every call to these handlers. The last layer put on is the outermost.
+
+        `hooks` let it see more of a run than its calls.
+        """
         return Handlers(
-            {port: attrs.evolve(binding, layers=(*binding.layers, around)) for port, binding in self._bindings.items()}
+            {
+                port: attrs.evolve(binding, layers=(*binding.layers, around), hooks=(*binding.hooks, *hooks))
+                for port, binding in self._bindings.items()
+            }
         )
+
+    def answer(self, call: Call) -> Awaitable[Result[object, object]]:
+        """Answer one call, for a layer that asks other handlers than those it stands before.
+
+        Raises: LookupError when the port is not handled here.
+        """
+        return _bound(self._bindings, call.operation).through_layers(call)
+
+    @property
+    def hooks(self) -> tuple[Hooks, ...]:
+        """What the layers see of a run besides its calls, each once, the innermost first."""
+        return tuple(dict.fromkeys(hooks for binding in self._bindings.values() for hooks in binding.hooks))
 
     def run(self, eff: Eff[A, E, R_contra] | Eff[A, E, _Nothing], *, writer: Writer | None = None) -> Result[A, E]:
         """Interpret `eff` from synchronous code and wait for its result.
@@ -189,27 +233,42 @@ class Handlers(Generic[R_contra]):
     ) -> Result[A, E]:
         """Interpret `eff` from asynchronous code (asyncio or trio)."""
         layered = any(b.layers or not isinstance(b.implementation, Port) for b in self._bindings.values())
+        hooks = self.hooks
         run = Run(
             answers=_Answers(self._bindings, layered=layered),
             layered=layered,
             writer=writer,
+            around_scope=tuple(each.around_scope for each in hooks if each.around_scope is not None),
+            choose=tuple(each.choose for each in hooks if each.choose is not None),
         )
-        for binding in self._bindings.values():
-            if binding.at_start is not None:
-                binding.at_start()
+        for each in hooks:
+            if each.at_start is not None:
+                each.at_start()
         try:
-            result = await drive(run, Scope(), eff)
-        finally:
-            with anyio.CancelScope(shield=True):
-                if writer is not None:
-                    await writer.flush()
-        for binding in self._bindings.values():
-            if binding.at_end is not None:
-                binding.at_end()
+            with ours():
+                result = await _writing(run, eff)
+        except BaseException as error:
+            for each in hooks:
+                if each.at_break is not None:
+                    each.at_break(error)
+            raise
+        for each in hooks:
+            if each.at_end is not None:
+                each.at_end()
         return result.alt(lambda located: located.error)
 
     def __repr__(self) -> str:
         return f"<Handlers of {', '.join(sorted(port.__name__ for port in self._bindings)) or 'nothing'}>"
+
+
+async def _writing(run: Run, eff: Eff[A, E, R2]) -> Result[A, Located[E]]:
+    """Interpret `eff`; what was told is brought to safety, however it ends."""
+    try:
+        return await drive(run, Scope(), eff)
+    finally:
+        with anyio.CancelScope(shield=True):
+            if run.writer is not None:
+                await run.writer.flush()
 
 
 def _declaring_port(operation: Callable[..., object]) -> type[Port]:

@@ -4,11 +4,10 @@ A frame is one line, `crc32 length {json}`, with a sequence number inside. A tai
 is opened, never guessed at. What follows a damaged frame is moved to a file beside it, never thrown away.
 """
 
-import fcntl
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +15,11 @@ import attrs
 from returns.result import Result
 
 from crucible.effects._codec import Json, decode, encode
+
+try:
+    import fcntl
+except ImportError:  # not on POSIX; journals in memory work all the same
+    fcntl = None  # type: ignore[assignment]  # the module is absent
 
 Record: TypeAlias = dict[str, Json]
 
@@ -52,6 +56,7 @@ class Journal:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._in_doubt: dict[str, str] = {}
+        self._choices: dict[str, int] = {}
         self._sequence = 0
         self._moment = 0
         self._file: int | None = None
@@ -65,9 +70,11 @@ class Journal:
         Whole frames behind a damaged one are not read, as nothing is known of what stood between; they are moved to a
         file of the same name and `.damaged`.
 
-        Raises: JournalError when it is open already, here or in another process; UnrecordableError when it names a
-        class that is not imported.
+        Raises: JournalError when it is open already, here or in another process, and on a system that is not POSIX;
+        UnrecordableError when it names a class that is not imported.
         """
+        if fcntl is None:
+            raise JournalError("a journal file needs the file locks of a POSIX system: use Journal(), in memory, here")
         journal = cls()
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +108,16 @@ class Journal:
         """Calls that began and whose end was not written: nobody knows whether they happened."""
         return tuple(f"{call} at {path}" for path, call in self._in_doubt.items())
 
+    @property
+    def paths_in_doubt(self) -> frozenset[str]:
+        """Where the calls in doubt stand."""
+        return frozenset(self._in_doubt)
+
+    @property
+    def choices(self) -> Mapping[str, int]:
+        """What the interpreter chose, by the path where it did."""
+        return self._choices
+
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
@@ -131,6 +148,18 @@ class Journal:
         self._write({"kind": "done", "entry": encode(entry)} if self._file is not None else {}, sync=known)
         self._keep(entry)
 
+    def choose(self, path: str, number: int) -> int:
+        """Keep the number that the interpreter chooses at a path, and give it; what was kept before stands."""
+        if path not in self._choices:
+            self._write({"kind": "choice", "path": path, "number": number}, sync=False)
+            self._choices[path] = number
+        return self._choices[path]
+
+    def end_at(self, moment: int) -> None:
+        """Forget the calls that were answered after a moment: there the run broke off."""
+        self._write({"kind": "end", "moment": moment}, sync=False)
+        self._forget_after(moment)
+
     def expect_none_at(self, path: str) -> None:
         """Make sure that no answered call is recorded at a path.
 
@@ -158,6 +187,12 @@ class Journal:
         if record["kind"] == "intent":
             self._in_doubt[str(record["path"])] = str(record["call"])
             return
+        if record["kind"] == "choice":
+            self._choices[str(record["path"])] = int(str(record["number"]))
+            return
+        if record["kind"] == "end":
+            self._forget_after(int(str(record["moment"])))
+            return
         entry = decode(record["entry"])
         if isinstance(entry, Entry):
             self._keep(entry)
@@ -167,6 +202,9 @@ class Journal:
         if entry.result is not None:
             self._in_doubt.pop(entry.path, None)
         self._entries[entry.path] = entry
+
+    def _forget_after(self, moment: int) -> None:
+        self._entries = {path: entry for path, entry in self._entries.items() if entry.ended <= moment}
 
     def _cut(self) -> None:
         """Cut off what stands behind the last whole frame."""

@@ -29,6 +29,7 @@ class Order:
         self._to_come = sorted(moments, reverse=True)
         self._happened: set[int] = set()
         self._waiting: dict[int, anyio.Event] = {}
+        self._over = anyio.Event()
         self._timed = 0
         self._begun: set[str] = set()
 
@@ -62,6 +63,11 @@ class Order:
             self._timed -= has_limit
         raise Stalled
 
+    async def all_of_it(self) -> None:
+        """Wait until all that was recorded has happened."""
+        while self._to_come:
+            await self._until(self._over)
+
     async def _until(self, event: anyio.Event) -> None:
         """Wait for `event`.
 
@@ -79,5 +85,7 @@ class Order:
         self._happened.add(moment)
         while self._to_come and self._to_come[-1] in self._happened:
             self._to_come.pop()
-        if self._to_come and self._to_come[-1] in self._waiting:
+        if not self._to_come:
+            self._over.set()
+        elif self._to_come[-1] in self._waiting:
             self._waiting[self._to_come[-1]].set()

@@ -3,10 +3,11 @@
 import inspect
 from abc import ABC
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from crucible.effects._handlers import Handlers
+    from crucible.effects._unanswered import Unanswered
 
 PortT = TypeVar("PortT", bound="Port")
 Operation = TypeVar("Operation", bound=Callable[..., object])
@@ -26,12 +27,18 @@ class Port(ABC):
     ...         "Seconds since the epoch."
     >>> Clock.operations()
     ('now',)
+
+    `class Clock(Port, unanswered=Broken.because)` says which error of its own a port answers with where a layer has no
+    answer: a call took too long, a circuit is open (see `Unanswered`).
     """
 
-    def __init_subclass__(cls) -> None:
+    error_when_unanswered: ClassVar[Callable[["Unanswered"], object] | None] = None
+
+    def __init_subclass__(cls, *, unanswered: Callable[["Unanswered"], object] | None = None) -> None:
         super().__init_subclass__()
         if Port not in cls.__bases__:
             return
+        cls.error_when_unanswered = None if unanswered is None else staticmethod(unanswered)
         for name, member in vars(cls).items():
             if getattr(member, "__isabstractmethod__", False):
                 if not inspect.iscoroutinefunction(member):

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import anyio
 
+from crucible.effects._cancelling import ours
 from crucible.effects._driver import Failed
 
 Task: TypeAlias = Callable[[], Coroutine[object, object, None]]
@@ -45,7 +46,7 @@ class Siblings:
     async def run(self, tasks: Iterable[Task]) -> None:
         """Run the tasks and wait for all of them, then raise what stopped them."""
         try:
-            with self._cancel_scope:
+            with self._cancel_scope, ours(self._cancel_scope):
                 async with anyio.create_task_group() as group:
                     for task in tasks:
                         group.start_soon(task)

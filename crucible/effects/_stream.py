@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 import anyio
 
@@ -29,7 +29,7 @@ def fold_stream(
 ) -> Eff[A, E | E2, R | R2]:
     """Consume what `produce(latest, index)` makes while it makes the next, at most `buffer` items ahead.
 
-    `latest` is the newest value that `consume` gave when the item was begun. `produce` ends the stream with None. A
+    `latest` is the newest value that `consume` gave when the item was begun; which one that was is recorded. `produce` ends the stream with None. A
     failure on either side stops the other and waits for its finalizers.
 
     Raises: ValueError when `buffer` is below 1.
@@ -40,29 +40,56 @@ def fold_stream(
     async def step(run: Run, scope: Scope) -> A:
         base = scope.child("stream")
         siblings = Siblings()
-        latest = initial
+        consumed = _Consumed(initial)
         send, receive = anyio.create_memory_object_stream[B](buffer - 1)  # one more waits to be sent
 
         async def fill() -> None:
             for index in count():
-                item = await evaluate(run, Scope(base, f"produce[{index}]"), _made(produce, latest, index))
+                place = Scope(base, f"produce[{index}]")
+                latest = await consumed.after(run.chosen(place.path, consumed.number))
+                item = await evaluate(run, place, _made(produce, latest, index))
                 if item is None:
                     break
                 await send.send(item)
             send.close()
 
         async def drain() -> None:
-            nonlocal latest
-            index = 0
             async for item in receive:
-                latest = await evaluate(run, Scope(base, f"[{index}]"), _made(consume, latest, index, item))
-                index += 1
+                index = consumed.number
+                place = Scope(base, f"[{index}]")
+                consumed.add(await evaluate(run, place, _made(consume, consumed.latest, index, item)))
 
         with send, receive:
             await siblings.run([partial(siblings.guarded, 0, fill), partial(siblings.guarded, 1, drain)])
-        return latest
+        return consumed.latest
 
     return Native(step)
+
+
+class _Consumed(Generic[A]):
+    """What the consumer gave after each item, as far back as the producer may still ask for it."""
+
+    def __init__(self, initial: A) -> None:
+        self.number = 0
+        self._values = {0: initial}
+        self._progress = anyio.Event()
+
+    @property
+    def latest(self) -> A:
+        return self._values[self.number]
+
+    def add(self, value: A) -> None:
+        self.number += 1
+        self._values[self.number] = value
+        self._progress.set()
+        self._progress = anyio.Event()
+
+    async def after(self, number: int) -> A:
+        """Give what there was after so many items, once there is; nobody asks for an older one after that."""
+        while self.number < number:
+            await self._progress.wait()
+        self._values = {index: value for index, value in self._values.items() if index >= number}
+        return self._values[number]
 
 
 def _made(function: Callable[P, Eff[A, E, R]], *args: P.args, **kwargs: P.kwargs) -> Eff[A, E, R]:

@@ -7,6 +7,7 @@ import anyio
 import attrs
 from returns.result import Failure, Result
 
+from crucible.effects._cancelling import ours
 from crucible.effects._driver import Failed, Located, Run, Scope, Writer, drive, evaluate
 from crucible.effects._eff import Do, Eff, Native, do
 from crucible.effects._path import Path
@@ -20,6 +21,7 @@ R = TypeVar("R")
 R2 = TypeVar("R2")
 R3 = TypeVar("R3")
 R_contra = TypeVar("R_contra", contravariant=True)
+X = TypeVar("X", bound=Exception)
 
 
 @attrs.frozen(kw_only=True)
@@ -106,11 +108,30 @@ def timeout(eff: Eff[A, E, R], *, seconds: float) -> Eff[A, E | TimedOut, R]:
     """Run `eff`, and fail with `TimedOut` when it takes longer; its finalizers run first."""
 
     async def step(run: Run, scope: Scope) -> A:
-        with anyio.move_on_after(seconds) as limit:
+        with anyio.move_on_after(seconds) as limit, ours(limit):
             value = await evaluate(run, scope, eff)
         if limit.cancelled_caught:
             raise Failed(TimedOut(seconds=seconds))
         return value
+
+    return Native(step)
+
+
+def expecting(eff: Eff[A, E, R], kind: type[X]) -> Eff[A, E | X, R]:
+    """Make a typed failure of an exception of class `kind` that leaves `eff`; its finalizers have run by then.
+
+    What a layer raises to stop a run, `OverBudget` say, is so part of the result, where the caller expects it.
+
+    >>> from crucible.effects import Handlers, pure
+    >>> Handlers.none().run(expecting(pure(0).map(lambda n: 1 // n), ZeroDivisionError))
+    <Failure: integer division or modulo by zero>
+    """
+
+    async def step(run: Run, scope: Scope) -> A:
+        try:
+            return await evaluate(run, scope, eff)
+        except kind as error:
+            raise Failed(error) from error
 
     return Native(step)
 

@@ -13,6 +13,7 @@ from crucible.effects import (
     Call,
     Eff,
     Handlers,
+    Hooks,
     Port,
     Proceed,
     Result,
@@ -183,7 +184,7 @@ class TestEveryPort:
     def test_is_told_when_a_run_begins_and_when_it_gave_a_result(self) -> None:
         told: list[str] = []
         handlers = Handlers.of_every_port(
-            one_name, at_start=lambda: told.append("start"), at_end=lambda: told.append("end")
+            one_name, hooks=Hooks(at_start=lambda: told.append("start"), at_end=lambda: told.append("end"))
         )
         assert handlers.run(name) == Success("every Who.name")
         assert handlers.run(fail("no")).failure() == "no"
@@ -191,7 +192,7 @@ class TestEveryPort:
 
     def test_is_not_told_of_the_end_of_a_run_that_broke_off(self) -> None:
         told: list[str] = []
-        handlers = Handlers.of_every_port(one_name, at_end=lambda: told.append("end"))
+        handlers = Handlers.of_every_port(one_name, hooks=Hooks(at_end=lambda: told.append("end")))
         with pytest.raises(ZeroDivisionError):
             handlers.run(pure(1).map(lambda n: n / 0))
         assert told == []

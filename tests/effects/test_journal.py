@@ -259,3 +259,22 @@ class TestUse:
         assert second.returncode == 1
         assert "JournalError" in second.stderr
         assert os.fspath(path) in second.stderr
+
+
+WITHOUT_LOCKS = """
+import sys
+sys.modules["fcntl"] = None
+from crucible.effects import Journal, JournalError
+assert len(Journal()) == 0
+try:
+    Journal.open(sys.argv[1])
+except JournalError as error:
+    print(error)
+"""
+
+
+def test_where_files_cannot_be_locked_only_files_are_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_LOCKS, str(tmp_path / "journal")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "a journal file needs the file locks of a POSIX system: use Journal(), in memory, here\n"
+    assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,36 @@
 
 from typing import Never, TypeVar, assert_type
 
-from crucible.effects import Call, Do, Eff, Handlers, Port, Proceed, Result, both, do, perform, pure
+from crucible.effects import (
+    Budget,
+    Call,
+    Do,
+    Eff,
+    Fault,
+    Handlers,
+    Journal,
+    OverBudget,
+    Port,
+    Proceed,
+    Rate,
+    Result,
+    both,
+    cache,
+    crashing,
+    deadline,
+    delayed,
+    do,
+    each_call,
+    expecting,
+    inject,
+    lockstep,
+    perform,
+    pure,
+    rate_limit,
+    redact,
+    resume,
+    spend,
+)
 from tests.typing.ports import Blank, Clock, ClockError, Noon, Store, StoreError
 
 R = TypeVar("R")
@@ -29,6 +58,26 @@ def of_environments() -> None:
     assert_type(clock | store, Handlers[Clock | Store])
     assert_type(clock | store | clock, Handlers[Clock | Store])
     assert_type(retry_like(clock | store), Handlers[Clock | Store])
+
+
+def of_wrappers() -> None:
+    """Whatever stands on top, the ports stay the same; a stop that is expected is part of the error."""
+    wrapped = spend(deadline(rate_limit(clock | store, Rate(9, per_seconds=1)), seconds=3), Budget(9, each_call))
+    assert_type(wrapped, Handlers[Clock | Store])
+    assert_type(resume(redact(wrapped, {}), Journal()), Handlers[Clock | Store])
+    assert_type(cache(clock, operations=[Clock.now, Clock.sleep], store={}), Handlers[Clock])
+    assert_type(
+        inject(clock, Fault(crashing(), on=Clock.now, at=3), Fault(delayed(1), on=Clock.sleep)), Handlers[Clock]
+    )
+    assert_type(expecting(now, OverBudget), Eff[float, ClockError | OverBudget, Clock])
+    assert_type(wrapped.run(expecting(now, OverBudget)), Result[float, ClockError | OverBudget])
+
+
+def of_two_backends(one: Handlers[Clock | Store], other: Handlers[Clock]) -> None:
+    """Lockstep handles what both handle."""
+    assert_type(lockstep(one, one), Handlers[Clock | Store])
+    of_both: Handlers[Clock] = lockstep(one, other)
+    assert_type(of_both.run(now), Result[float, ClockError])
 
 
 def of_results() -> None:

@@ -30,15 +30,7 @@ Base: TypeAlias = TrainingClient | SamplingClient | DatasetStore | Evaluator | M
 # Each workflow names its configuration, its state and its ports
 
 assert_type(supervised, Stage[Context[SupervisedConfig], Context[SupervisedState], Error, Base])
-assert_type(
-    preference,
-    Stage[
-        Context[PreferenceConfig],
-        Context[PreferenceState],
-        Error,
-        TrainingClient | CustomLossClient | SamplingClient | DatasetStore | ModelRegistry,
-    ],
-)
+assert_type(preference, Stage[Context[PreferenceConfig], Context[PreferenceState], Error, Base | CustomLossClient])
 assert_type(distillation, Stage[Context[DistillationConfig], Context[DistillationState], Error, Base])
 assert_type(feedback_loop, Stage[Context[FeedbackConfig], Context[FeedbackState], Error, Base | FeedbackClient])
 
@@ -75,7 +67,7 @@ assert_type(
 )
 assert_type(reinforcement(timed), Stage[Context[ReinforcementConfig], Context[ReinforcementState], Error, Base | Clock])
 assert_type(
-    reinforcement_async(timed, buffer=2),
+    reinforcement_async(timed),
     Stage[Context[ReinforcementConfig], Context[ReinforcementState], Error, Base | Clock],
 )
 

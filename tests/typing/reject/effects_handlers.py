@@ -1,6 +1,23 @@
 """Handlers that must not type-check, and computations run without theirs."""
 
-from crucible.effects import Call, Handlers, Path, Port, Proceed, Result, Success, both, perform
+from crucible.effects import (
+    Budget,
+    Call,
+    Handlers,
+    OverBudget,
+    Path,
+    Port,
+    Proceed,
+    Result,
+    Success,
+    both,
+    each_call,
+    expecting,
+    lockstep,
+    perform,
+    rate_limit,
+    spend,
+)
 from tests.typing.ports import Blank, Clock, ClockError, Noon, Store, StoreError
 
 clock = Clock.handled_by(Noon())
@@ -104,6 +121,14 @@ def is_synchronous(call: Call, proceed: Proceed) -> Result[object, object]:
 layered = clock.wrap(takes_no_call)  # E: arg-type "expected "Around""
 layered = clock.wrap(answers_without_a_result)  # E: arg-type "expected "Around""
 layered = clock.wrap(is_synchronous)  # E: arg-type "expected "Around""
+
+
+# A stop that is not expected in the result, and backends of which one cannot follow
+
+poor = spend(clock, Budget(1, each_call))
+unexpected: Result[float, ClockError] = poor.run(expecting(now, OverBudget))  # E: arg-type
+only_one_follows: Result[float, ClockError] = lockstep(clock, store).run(now)  # E: arg-type "Never"
+counted_in_no_unit = rate_limit(clock, Budget(1, each_call))  # E: arg-type "expected "Rate""
 
 
 # A writer of another form

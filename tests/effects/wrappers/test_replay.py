@@ -1,5 +1,6 @@
 """A recorded run can be had again without handlers, and a program that does something else is found out."""
 
+import random
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from crucible.effects import (
     Success,
     UnrecordableError,
     attempt,
+    bracket,
     do,
     fold_stream,
     gather,
@@ -88,6 +90,22 @@ class TestReplay:
         journal = Journal()
         result = record(Work.handled_by(Worker(*steps)), journal).run(eff)
         assert replay(journal).run(eff) == result
+
+    @pytest.mark.anyio
+    async def test_shows_the_producer_of_a_stream_the_same_in_whatever_order_tasks_wake(self) -> None:
+        draws = random.Random(0)
+        for _ in range(150):  # trio wakes tasks in an order drawn anew each time
+
+            def produce(latest: int, index: int) -> Eff[int | None, str, Work]:
+                return pure(None) if index == 6 else add(latest, index)
+
+            def consume(latest: int, index: int, item: int) -> Eff[int, str, Work]:
+                return gather([add(latest, item), add(index, item)]).map(sum)
+
+            eff = fold_stream(produce, consume, 0, buffer=draws.randint(1, 3))
+            journal, worker = Journal(), Worker(*[draws.randint(0, 5) for _ in range(5)])
+            result = await record(Work.handled_by(worker), journal).arun(eff)
+            assert await replay(journal).arun(eff) == result
 
     def test_after_one_that_broke_off_starts_anew(self) -> None:
         journal = recorded(in_turn([("say", "a"), ("say", "b")]))
@@ -286,6 +304,18 @@ class TestRecord:
                 return await self.refuse("busy") if len(self.log) < 2 else Success(a + b)
 
         journal = Journal()
-        retrying = retry(Work.handled_by(Busy()), attempts=3, when=bool, wait_seconds=lambda _: 0)
+        retrying = retry(Work.handled_by(Busy()), attempts=3, when=bool, wait_seconds=lambda *_: 0)
         assert record(retrying, journal).run(add(1, 2)) == Success(3)
         assert replay(journal).run(add(1, 2)) == Success(3)
+
+
+def held(number: int) -> Eff[int, str, Work]:
+    """Something acquired, used, and released by one more call."""
+    return bracket(add(1, 1), lambda made: add(made, number), lambda made: attempt(add(made, number)))
+
+
+def test_of_several_calls_that_diverge_on_the_way_out_the_first_is_named() -> None:
+    journal = Journal()
+    record(Work.handled_by(Worker()), journal).run(held(1))
+    with pytest.raises(Diverged, match="recording at #2"):
+        replay(journal).run(held(2))

@@ -1,59 +1,22 @@
-"""Handlers on top of handlers: tracing and repeating."""
+"""`retry` makes a call again, where that is allowed and of use."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.effects import (
-    Diverged,
-    Eff,
     Failure,
     Handlers,
-    Journal,
     Result,
     Success,
     TracedCall,
-    attempt,
-    bracket,
+    backoff,
     gather,
     perform,
-    record,
-    replay,
     retry,
-    scoped,
     trace,
 )
-from tests.effects.fakes import CrashError, Work, Worker, add, crash, observe, refuse
-from tests.effects.programs import Program, programs
-
-
-class TestTrace:
-    def test_shows_what_was_called_where_and_what_came_of_it(self) -> None:
-        calls: list[TracedCall] = []
-        handlers = trace(Work.handled_by(Worker()), into=calls.append)
-        handlers.run(scoped("a", add(1, 2)).bind(lambda _: refuse("no")))
-        assert [(str(each.call), each.result) for each in calls] == [
-            ("Work.add at a/#1", Success(3)),
-            ("Work.refuse at #1", Failure("no")),
-        ]
-        assert calls[0].call.arguments == (1, 2)
-
-    def test_shows_a_call_that_raised_without_a_result(self) -> None:
-        calls: list[TracedCall] = []
-        with pytest.raises(CrashError):
-            trace(Work.handled_by(Worker()), into=calls.append).run(crash("bang"))
-        assert [(each.call.name, each.result) for each in calls] == [("Work.crash", None)]
-
-    def test_measures_how_long_it_took(self) -> None:
-        calls: list[TracedCall] = []
-        trace(Work.handled_by(Worker()), into=calls.append).run(perform(Work.rest, 0.02))
-        assert 0.015 < calls[0].seconds < 10
-
-    @given(programs())
-    def test_changes_nothing(self, eff: Program) -> None:
-        worker, calls = Worker(), list[TracedCall]()
-        assert observe(eff, worker, trace(Work.handled_by(worker), into=calls.append)) == observe(eff)
-        assert len(calls) == len(worker.log)
+from tests.effects.fakes import CrashError, Work, Worker, add, crash, refuse
 
 
 class Flaky(Worker):
@@ -79,7 +42,7 @@ class Flaky(Worker):
 
 def retrying(worker: Worker, *, attempts: int = 3) -> Handlers[Work]:
     return retry(
-        Work.handled_by(worker), attempts=attempts, when=lambda error: error == "busy", wait_seconds=lambda _: 0
+        Work.handled_by(worker), attempts=attempts, when=lambda error: error == "busy", wait_seconds=lambda *_: 0
     )
 
 
@@ -120,18 +83,19 @@ class TestRetry:
     def test_waits_longer_each_time(self) -> None:
         waits: list[int] = []
 
-        def wait(attempt: int) -> float:
+        def wait(attempt: int, _: object) -> float:
             waits.append(attempt)
             return 0
 
         retry(Work.handled_by(Flaky(9)), attempts=4, when=bool, wait_seconds=wait).run(add(1, 2))
         assert waits == [0, 1, 2]
 
-    def test_waits_half_a_second_by_default_and_lets_others_work_meanwhile(self) -> None:
+    def test_waits_by_default_and_lets_others_work_meanwhile(self) -> None:
         calls: list[TracedCall] = []
         handlers = trace(retry(Work.handled_by(Flaky(1)), attempts=2, when=bool), into=calls.append)
         assert handlers.run(gather([add(1, 2), add(3, 4)])) == Success([3, 7])
-        assert calls[0].seconds < 0.4 < calls[1].seconds
+        assert [each.call.arguments for each in calls] == [(3, 4), (1, 2)]
+        assert calls[1].seconds >= 0.25
 
     @pytest.mark.parametrize("attempts", [0, -1])
     def test_needs_an_attempt(self, attempts: int) -> None:
@@ -139,13 +103,26 @@ class TestRetry:
             retry(Handlers.none(), attempts=attempts, when=bool)
 
 
-def held(number: int) -> Eff[int, str, Work]:
-    """Something acquired, used, and released by one more call."""
-    return bracket(add(1, 1), lambda made: add(made, number), lambda made: attempt(add(made, number)))
+class Asking:
+    """An error that says when to come back."""
+
+    retry_after_seconds = 7.0
 
 
-def test_of_several_calls_that_diverge_on_the_way_out_the_first_is_named() -> None:
-    journal = Journal()
-    record(Work.handled_by(Worker()), journal).run(held(1))
-    with pytest.raises(Diverged, match="recording at #2"):
-        replay(journal).run(held(2))
+class TestBackoff:
+    @given(st.integers(0, 10_000), st.floats(0.001, 10), st.floats(0.001, 100), st.integers(0, 2**32))
+    def test_doubles_up_to_the_most_and_is_never_less_than_half(
+        self, attempt: int, first: float, most: float, seed: int
+    ) -> None:
+        whole = min(most, first * 2.0 ** min(attempt, 60))
+        assert whole / 2 <= backoff(first_seconds=first, most_seconds=most, seed=seed)(attempt, "busy") <= whole
+
+    def test_differs_from_one_caller_to_another_but_not_for_one_seed(self) -> None:
+        def waits(seed: int) -> list[float]:
+            waiting = backoff(seed=seed)
+            return [waiting(n, "busy") for n in range(5)]
+
+        assert waits(1) == waits(1) != waits(2)
+
+    def test_waits_as_long_as_the_error_asks_for(self) -> None:
+        assert backoff()(0, Asking()) == 7.0
