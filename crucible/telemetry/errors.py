@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import attrs
 
+from crucible.effects import Unanswered
+
 
 @attrs.frozen(kw_only=True)
 class UnknownRun:
@@ -65,6 +67,11 @@ class StoreUnavailable:
 
     def __str__(self) -> str:
         return _sentences(self.message, self.fix)
+
+    @classmethod
+    def because(cls, why: Unanswered) -> "StoreUnavailable":
+        """Say it of a call to which a layer (`deadline`, `circuit_breaker`) has no answer."""
+        return cls(message=str(why))
 
 
 StoreError: TypeAlias = UnknownRun | InvalidRecord | StoreFailed | CorruptRecord | StoreUnavailable

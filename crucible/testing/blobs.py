@@ -1,6 +1,9 @@
 """The contract of `BlobStore`, as a suite that any handler can be put through."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from crucible.effects import Do, Handlers, do, perform
@@ -26,6 +29,7 @@ def check_blob_store(make: Callable[[], Handlers[BlobStore]], *, prefix: str = "
     """
     laws = {
         "what is written is read, byte for byte, whole and in part": _reading(prefix),
+        "files go in and come out as they are, and the checksum is that of the bytes": _files(prefix),
         "writing again replaces": _replacing(prefix),
         "blobs are listed by prefix, sorted by path": _listing(prefix),
         "what is deleted is gone, and deleting again is no error": _deleting(prefix),
@@ -49,6 +53,31 @@ def _reading(prefix: str) -> Law:
 
 
 @do
+def _files(prefix: str) -> Law:
+    path = f"{prefix}/files/model.bin"
+    with TemporaryDirectory() as folder:
+        source, target = Path(folder, "source"), Path(folder, "target")
+        for data in ODD_BYTES:
+            source.write_bytes(data)
+            info = BlobInfo(path=path, size_bytes=len(data))
+            require_equal((yield from perform(BlobStore.upload, path, str(source))), info, "what was uploaded")
+            require_equal((yield from perform(BlobStore.read, path)), data, "what is read of a file")
+            digest = hashlib.sha256(data).hexdigest()
+            require_equal((yield from perform(BlobStore.checksum, path)), digest, "the checksum")
+            require_equal((yield from perform(BlobStore.download, path, str(target))), info, "what was downloaded")
+            require_equal(target.read_bytes(), data, "the file downloaded")
+        yield from perform(BlobStore.delete, path)
+        yield from refused("downloading what is not there", perform(BlobStore.download, path, str(target)), NotFound)
+        require_equal(target.read_bytes(), ODD_BYTES[-1], "the file after a download that failed")
+        require_equal(sorted(Path(folder).iterdir()), [source, target], "the files in the folder")
+        nothing = perform(BlobStore.upload, path, str(Path(folder, "none")))
+        yield from refused("uploading a file that is not there", nothing, NotFound)
+        require_equal((yield from perform(BlobStore.exists, path)), False, "whether there is a blob of no file")
+        into = perform(BlobStore.upload, path, folder)
+        yield from refused("uploading a folder", into, InvalidRequest)
+
+
+@do
 def _replacing(prefix: str) -> Law:
     path = f"{prefix}/again"
     for data in (b"a long text, the first", b"short"):
@@ -62,7 +91,7 @@ def _listing(prefix: str) -> Law:
     sizes = {f"{prefix}/b": 1, f"{prefix}/a/y": 2, f"{prefix}/a/x": 3, f"{prefix}/ab": 4}
     for path, size in sizes.items():
         yield from perform(BlobStore.write, path, b"x" * size)
-    for start in (f"{prefix}/", f"{prefix}/a", f"{prefix}/a/", f"{prefix}/none"):
+    for start in (f"{prefix}/", f"{prefix}/a", f"{prefix}/a/", f"{prefix}/a/x/", f"{prefix}/none", f"{prefix}/../"):
         expected = tuple(BlobInfo(path=p, size_bytes=sizes[p]) for p in sorted(sizes) if p.startswith(start))
         require_equal((yield from perform(BlobStore.list_blobs, start)), expected, f"the blobs below {start!r}")
     for path in sizes:
@@ -87,10 +116,15 @@ def _missing(prefix: str) -> Law:
     yield from refused("reading what is not there", perform(BlobStore.read, path), NotFound)
     reading = perform(BlobStore.read_range, path, offset=0, length=1)
     yield from refused("reading a part of what is not there", reading, NotFound)
+    yield from refused("the checksum of what is not there", perform(BlobStore.checksum, path), NotFound)
     yield from perform(BlobStore.write, f"{prefix}/folder/blob", b"x")
     require_equal((yield from perform(BlobStore.exists, f"{prefix}/folder")), False, "whether a folder is a blob")
     yield from refused("reading a folder", perform(BlobStore.read, f"{prefix}/folder"), NotFound)
+    yield from perform(BlobStore.delete, f"{prefix}/folder")
+    require_equal((yield from perform(BlobStore.read, f"{prefix}/folder/blob")), b"x", "what is in the folder deleted")
     yield from perform(BlobStore.delete, f"{prefix}/folder/blob")
+    yield from perform(BlobStore.write, f"{prefix}/folder", b"y")
+    yield from perform(BlobStore.delete, f"{prefix}/folder")
 
 
 @do
@@ -99,6 +133,10 @@ def _bad_paths(prefix: str) -> Law:
         yield from refused(f"writing to {path!r}", perform(BlobStore.write, path, b"x"), InvalidRequest)
         yield from refused(f"reading {path!r}", perform(BlobStore.read, path), InvalidRequest)
         yield from refused(f"deleting {path!r}", perform(BlobStore.delete, path), InvalidRequest)
+        yield from refused(f"asking for {path!r}", perform(BlobStore.exists, path), InvalidRequest)
+        yield from refused(f"the checksum of {path!r}", perform(BlobStore.checksum, path), InvalidRequest)
+        yield from refused(f"uploading to {path!r}", perform(BlobStore.upload, path, __file__), InvalidRequest)
+        yield from refused(f"downloading {path!r}", perform(BlobStore.download, path, "/none/x"), InvalidRequest)
     yield from perform(BlobStore.write, f"{prefix}/x", b"")
     below = perform(BlobStore.read_range, f"{prefix}/x", offset=-1, length=1)
     yield from refused("reading from byte -1 on", below, InvalidRequest)

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import attrs
 
+from crucible.effects import Unanswered
+
 
 @attrs.frozen(kw_only=True)
 class InvalidRequest:
@@ -114,6 +116,11 @@ class Unavailable:
     def __str__(self) -> str:
         later = "" if self.retry_after_seconds is None else f" (try again in {self.retry_after_seconds:g} s)"
         return self.message + later
+
+    @classmethod
+    def because(cls, why: Unanswered) -> "Unavailable":
+        """Say it of a call to which a layer (`deadline`, `circuit_breaker`) has no answer."""
+        return cls(message=str(why), retry_after_seconds=why.retry_after_seconds)
 
 
 @attrs.frozen(kw_only=True)

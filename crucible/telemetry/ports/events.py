@@ -4,11 +4,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 from crucible.effects import Json, Port, Result
-from crucible.telemetry.errors import StoreError
+from crucible.telemetry.errors import StoreError, StoreUnavailable
 from crucible.telemetry.types import EventFilter, EventRecord, RunInfo
 
 
-class EventStore(Port):
+class EventStore(Port, unanswered=StoreUnavailable.because):
     """Keeps events by run. A run is opened before anything is inserted; what was not opened is an error, to read too."""
 
     @abstractmethod

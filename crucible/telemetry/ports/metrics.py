@@ -4,11 +4,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from crucible.effects import Port, Result
-from crucible.telemetry.errors import StoreError
+from crucible.telemetry.errors import StoreError, StoreUnavailable
 from crucible.telemetry.types import MetricPoint
 
 
-class MetricsStore(Port):
+class MetricsStore(Port, unanswered=StoreUnavailable.because):
     """Keeps metric points by run. Values come back bit for bit: NaN, infinities and -0.0 included."""
 
     @abstractmethod

@@ -3,11 +3,11 @@
 from abc import abstractmethod
 
 from crucible.effects import Port, Result
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import BlobInfo
 
 
-class BlobStore(Port):
+class BlobStore(Port, unanswered=Unavailable.because):
     """Keeps bytes under relative paths (see `is_blob_path`; another path is an InvalidRequest)."""
 
     @abstractmethod
@@ -21,6 +21,18 @@ class BlobStore(Port):
     @abstractmethod
     async def write(self, path: str, data: bytes) -> Result[BlobInfo, TrainError]:
         """Write a blob, or write it anew: readers see the old bytes or the new ones, never a part."""
+
+    @abstractmethod
+    async def upload(self, path: str, source: str) -> Result[BlobInfo, TrainError]:
+        """Write what the file `source` of this machine holds, as `write` does, but never all of it in memory."""
+
+    @abstractmethod
+    async def download(self, path: str, target: str) -> Result[BlobInfo, TrainError]:
+        """Bring a blob into the file `target` of this machine, which holds all of it or stays as it was."""
+
+    @abstractmethod
+    async def checksum(self, path: str) -> Result[str, TrainError]:
+        """Give the SHA-256 of the bytes as they are stored, in hexadecimal."""
 
     @abstractmethod
     async def exists(self, path: str) -> Result[bool, TrainError]:

@@ -3,11 +3,11 @@
 from abc import abstractmethod
 
 from crucible.effects import Port, Result
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import CodeProgram, CodeRun
 
 
-class CodeClient(Port):
+class CodeClient(Port, unanswered=Unavailable.because):
     """Runs programs apart from everything else. Runs share nothing: neither files nor state."""
 
     @abstractmethod

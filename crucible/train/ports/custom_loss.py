@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from crucible.effects import Port, Result, not_repeatable
 from crucible.train.custom_loss import CustomLoss
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import Datum, ForwardBackwardOutput, Future, TrainingSession
 
 
-class CustomLossClient(Port):
+class CustomLossClient(Port, unanswered=Unavailable.because):
     """Trains on a loss that the backend does not know. Sessions and futures are those of `TrainingClient`."""
 
     @abstractmethod

@@ -4,11 +4,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from crucible.effects import Port, Result
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import Vector
 
 
-class EmbeddingClient(Port):
+class EmbeddingClient(Port, unanswered=Unavailable.because):
     """Embeds text."""
 
     @abstractmethod

@@ -4,11 +4,11 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from crucible.effects import Port, Result
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession, Tokenizer
 
 
-class SamplingClient(Port):
+class SamplingClient(Port, unanswered=Unavailable.because):
     """Samples from one immutable version of a policy, a batch of prompts at a time."""
 
     @abstractmethod
@@ -23,7 +23,11 @@ class SamplingClient(Port):
     async def sample(
         self, session: SamplingSession, prompts: Sequence[ModelInput], params: SamplingParams, *, num_samples: int = 1
     ) -> Result[tuple[tuple[Sample, ...], ...], TrainError]:
-        """Give `num_samples` continuations for each prompt. The same seed and prompt give the same samples."""
+        """Give `num_samples` continuations for each prompt.
+
+        A sample depends on the seed, on its prompt and the prompt's place in the call, and on its own place among the samples
+        of that prompt: the same call gives the same samples, and equal prompts in one call get samples of their own.
+        """
 
     @abstractmethod
     async def compute_logprobs(

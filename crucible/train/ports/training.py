@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from crucible.effects import Port, Result, not_repeatable
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import (
     AdamParams,
     Checkpoint,
@@ -23,7 +23,7 @@ from crucible.train.types import (
 T = TypeVar("T")
 
 
-class TrainingClient(Port):
+class TrainingClient(Port, unanswered=Unavailable.because):
     """Trains a model by batches.
 
     Submitting and awaiting are separate operations, so that `forward_backward` and `optim_step` can be in flight
@@ -38,7 +38,10 @@ class TrainingClient(Port):
     async def restore_session(
         self, config: SessionConfig, path: str, *, with_optimizer: bool = True
     ) -> Result[TrainingSession, TrainError]:
-        """Start a session from a checkpoint; with its optimizer and random state, training goes on as if never ended."""
+        """Start a session from a checkpoint; with its optimizer and random state, training goes on as if never ended.
+
+        Without them its weights begin a new training, at step 0.
+        """
 
     @abstractmethod
     async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
@@ -80,11 +83,17 @@ class TrainingClient(Port):
 
     @abstractmethod
     async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
-        """Save weights, optimizer and random state under `name`: all of it or nothing."""
+        """Save weights, optimizer and random state under `name`: all of it or nothing.
+
+        What was saved before is never replaced: a name used again gets a number behind it in the path (`name~2`).
+        """
 
     @abstractmethod
     async def save_sampler_weights(self, session: TrainingSession, name: str) -> Result[SamplerWeights, TrainError]:
-        """Save the present weights for sampling: an immutable version of the policy."""
+        """Save the present weights for sampling: an immutable version of the policy.
+
+        What was saved before is never replaced: a name used again gets a number behind it in the path (`name~2`).
+        """
 
     @abstractmethod
     async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:

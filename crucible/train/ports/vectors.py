@@ -4,11 +4,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 from crucible.effects import Port, Result
-from crucible.train.errors import TrainError
+from crucible.train.errors import TrainError, Unavailable
 from crucible.train.types import Condition, Match, MetadataValue, Vector, VectorCollection, VectorRow
 
 
-class VectorStore(Port):
+class VectorStore(Port, unanswered=Unavailable.because):
     """Keeps vectors in named collections and finds the most similar by cosine."""
 
     @abstractmethod

@@ -1,6 +1,11 @@
 """`BlobStore` on nothing: bytes in memory."""
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
 from crucible.effects import Failure, Handlers, Result, Success
+from crucible.kitchen.handlers.files import RefusedError, about_file, replacing
 from crucible.train.errors import InvalidRequest, NotFound, TrainError
 from crucible.train.ports import BlobStore
 from crucible.train.types import BlobInfo, is_blob_path
@@ -47,6 +52,25 @@ class _BlobStore(BlobStore):
 
         return checked_path(path).map(written)
 
+    async def upload(self, path: str, source: str) -> Result[BlobInfo, TrainError]:
+        def held(path: str) -> BlobInfo:
+            with about_file(Path(source)):
+                self._held[path] = Path(source).read_bytes()
+            return BlobInfo(path=path, size_bytes=len(self._held[path]))
+
+        return _refusable(lambda: checked_path(path).map(held))
+
+    async def download(self, path: str, target: str) -> Result[BlobInfo, TrainError]:
+        def brought(data: bytes) -> BlobInfo:
+            with replacing(Path(target)) as part:
+                part.write_bytes(data)
+            return BlobInfo(path=path, size_bytes=len(data))
+
+        return _refusable(lambda: self._find(path).map(brought))
+
+    async def checksum(self, path: str) -> Result[str, TrainError]:
+        return self._find(path).map(lambda data: hashlib.sha256(data).hexdigest())
+
     async def exists(self, path: str) -> Result[bool, TrainError]:
         return checked_path(path).map(self._held.__contains__)
 
@@ -66,3 +90,10 @@ class _BlobStore(BlobStore):
             return Failure(NotFound(kind="blob", name=path)) if data is None else Success(data)
 
         return checked_path(path).bind(found)
+
+
+def _refusable(work: Callable[[], Result[BlobInfo, TrainError]]) -> Result[BlobInfo, TrainError]:
+    try:
+        return work()
+    except RefusedError as refused:
+        return Failure(refused.error)

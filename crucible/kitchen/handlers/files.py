@@ -1,0 +1,67 @@
+"""Files of this machine that a handler reads or makes: whole or not at all, what goes wrong as the ports' errors."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crucible.train.errors import InvalidRequest, NotFound, StorageFailed
+
+
+class RefusedError(Exception):
+    """An expected failure on its way out of blocking work, as the error value that it becomes."""
+
+    def __init__(self, error: InvalidRequest | NotFound | StorageFailed) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def about_file(file: Path) -> Iterator[None]:
+    """Say of what goes wrong inside that it is about `file`.
+
+    Raises: RefusedError in the place of OSError.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RefusedError(
+            NotFound(kind="file", name=str(file), fix="give one that is there, in a folder that is")
+        ) from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise RefusedError(InvalidRequest(message=f"{file} is no path of a file", fix="give another")) from error
+    except OSError as error:
+        fix = "look at the file, its rights and the space left"
+        raise RefusedError(StorageFailed(path=str(file), message=error.strerror or str(error), fix=fix)) from error
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give the path of an empty file beside `target`, which takes its name and place at the end, or goes when that fails.
+
+    Raises: RefusedError when the file cannot be made or put there.
+    """
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    with about_file(target):
+        part.touch(exist_ok=False)
+    try:
+        yield part
+        with about_file(target):
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk.
+
+    Raises: OSError.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
