@@ -38,7 +38,8 @@ class TrainingConfig:
         save_every: steps between checkpoints, 0 for none on the way.
         eval_every: steps between evaluations, besides those before and after training.
         evaluation: how to measure, None not to.
-        resume_from: path of a checkpoint made with the same configuration.
+        resume_from: path of a checkpoint of the same run: it goes on there. The rows, `batch_size` and `seed` must be the same.
+        start_from: path of a checkpoint whose weights to begin with; everything else begins anew.
         register_as: name under which the registry gets the trained weights, None not to.
     """
 
@@ -58,7 +59,26 @@ class TrainingConfig:
     eval_every: int = attrs.field(default=0, validator=_AT_LEAST_0)
     evaluation: EvaluationConfig | None = None
     resume_from: str | None = None
+    start_from: str | None = None
     register_as: str | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the run measures itself on something held out."""
+        return self.evaluation is not None
+
+    def problems(self) -> Sequence[str]:
+        """Name what makes this configuration impossible; a subclass adds what its own fields can get wrong."""
+        problems = []
+        if self.eval_every and not self.is_measured:
+            problems.append(
+                f"eval_every is {self.eval_every} but there is no evaluation: give one, or set eval_every to 0"
+            )
+        if self.evaluation is not None and self.evaluation.dataset == self.dataset:
+            problems.append("evaluation.dataset is the training dataset and split: hold out another split")
+        if self.start_from is not None and self.resume_from is not None:
+            problems.append("start_from and resume_from are both given: keep one")
+        return tuple(problems)
 
 
 def problems_of(config: TrainingConfig) -> Sequence[str]:
@@ -67,11 +87,4 @@ def problems_of(config: TrainingConfig) -> Sequence[str]:
     >>> problems_of(TrainingConfig(session=SessionConfig(model="m"), dataset=DatasetConfig(name="d"), eval_every=5))
     ('eval_every is 5 but there is no evaluation: give one, or set eval_every to 0',)
     """
-    problems = []
-    if config.eval_every and config.evaluation is None:
-        problems.append(
-            f"eval_every is {config.eval_every} but there is no evaluation: give one, or set eval_every to 0"
-        )
-    if config.evaluation is not None and config.evaluation.dataset == config.dataset:
-        problems.append("evaluation.dataset is the training dataset and split: hold out another split")
-    return tuple(problems)
+    return config.problems()

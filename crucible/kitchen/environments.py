@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import attrs
 
-from crucible.effects import Do, Failure, Result, do, fail, perform
+from crucible.effects import Do, Eff, Failure, Result, Success, do, fail, perform, pure
 from crucible.kitchen.ports import AnsweredRow, EvaluationRequest, Evaluator
 from crucible.train.environments import EnvironmentFailed, Grade, ProblemEnv, environment_failure
 from crucible.train.errors import InvalidRequest, TrainError
+from crucible.train.questions import exchange_of
 from crucible.train.renderers import Renderer
 from crucible.train.supervised import conversation_of
-from crucible.train.types import Message, Row, text_of
+from crucible.train.types import Message, Row
 
 
 def whole_text(text: str) -> str | None:
@@ -64,30 +65,30 @@ def evaluator_grade(dataset: str, row: Row) -> Grade[Evaluator]:
 def _environment(
     row: Row, messages: tuple[Message, ...], renderer: Renderer, rules: RowRules, index: int
 ) -> Result[ProblemEnv[Evaluator], TrainError]:
-    has_answer = messages[-1].role == "assistant"
-    asked = messages[:-1] if has_answer else messages
-    if not asked or (rules.needs_answer and not has_answer):
+    split = exchange_of(messages, index=index)
+    if isinstance(split, Failure):
+        return split
+    exchange = split.unwrap()
+    if rules.needs_answer and exchange.expected is None:
         message = "the row does not end with an assistant message"
         fix = "use rows that have an answer, or needs_answer=False where the evaluator needs none"
         return Failure(InvalidRequest(message=message, fix=fix, index=index))
-    grade, expected = evaluator_grade(rules.dataset, row), text_of(messages[-1]) if has_answer else ""
-    return Result.from_value(
+
+    def score(text: str) -> Eff[float, EnvironmentFailed, Evaluator]:
+        answer = rules.extract(text)
+        if answer is None:
+            return pure(0.0)
+        return _scored(rules.dataset, AnsweredRow(row=row, answer=answer, expected=exchange.expected))
+
+    return Success(
         ProblemEnv(
-            messages=(*rules.prefix, *asked),
+            messages=(*rules.prefix, *exchange.asked),
             renderer=renderer,
-            score=lambda text: _extracted(rules.extract(text), expected, grade),
+            score=score,
             check_format=lambda text: rules.extract(text) is not None,
             format_coef=rules.format_coef,
         )
     )
-
-
-@do
-def _extracted(answer: str | None, expected: str, grade: Grade[Evaluator]) -> Do[EnvironmentFailed, Evaluator, float]:
-    if answer is None:
-        return 0.0
-    score = yield from grade(answer, expected)
-    return score
 
 
 @do

@@ -47,11 +47,12 @@ def stream_loop(
     produce: Callable[[S, int], Eff[I | None, E2, R2]],
     body: Callable[[Context[Iteration[S, I]]], Eff[Context[S], E, R]],
     *,
-    buffer: int = 4,
+    buffer: int | Callable[[S], int] = 4,
 ) -> Stage[Context[S], Context[S], E | E2, R | R2]:
     """Run `body` for each item that `produce(newest_state, index)` makes, while it makes the next, until it gives None.
 
-    At most `buffer` items are made ahead. The producer sees the newest state that the body gave, not only the first.
+    At most `buffer` items are made ahead, or as many as it gives for the first state. The producer sees the newest state that
+    the body gave, not only the first.
     """
     part = as_stage(body)
 
@@ -62,7 +63,8 @@ def stream_loop(
         def make(latest: Context[S], index: int) -> Eff[I | None, E2, R2]:
             return produce(latest.state, index)
 
-        return scoped(name, fold_stream(make, step, context, buffer=buffer))
+        size = buffer(context.state) if callable(buffer) else buffer
+        return scoped(name, fold_stream(make, step, context, buffer=size))
 
     return Stage(attrs.evolve(_around("stream loop", name, part), ports=ports_of(produce)), execute)
 

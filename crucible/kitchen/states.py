@@ -71,7 +71,8 @@ class TrainingState(Generic[C_co]):
     """A run that is ready to train.
 
     `step` counts finished optimizer steps, `step_before` what it was before the last update (which may take several), and
-    `batches_done` the batches that were drawn and used: where a resumed run goes on.
+    `batches_done` the batches that were drawn and used: where a resumed run goes on. `data_digest` tells the rows from others.
+    `metrics` are of the weights at `measured_step`, None before the first measurement.
 
     Each workflow adds what it draws batches from. `batches` are those left of this epoch, by the indices of their examples.
     """
@@ -85,12 +86,14 @@ class TrainingState(Generic[C_co]):
     batches_done: int = 0
     epoch: int = 0
     num_examples: int
+    data_digest: str = ""
     batches: tuple[tuple[int, ...], ...] = ()
     epoch_loss: float = 0.0
     epoch_steps: int = 0
     checkpoint: Checkpoint | None = None
     final_weights: SamplerWeights | None = None
     metrics: dict[str, float] = attrs.field(factory=dict)
+    measured_step: int | None = None
 
 
 @attrs.frozen(kw_only=True)

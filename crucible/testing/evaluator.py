@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
-from crucible.effects import Do, Handlers, do, perform
+from crucible.effects import Do, Failure, Handlers, attempt, do, perform
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import AnsweredRow, EvaluationRequest, Evaluator
 from crucible.testing._laws import obey, refused, require, require_close, require_equal
@@ -37,6 +37,7 @@ def check_evaluator(
         "accuracy is the share of right answers, example by example": _judging(mixed, len(right)),
         "the order of the examples does not matter": _order(mixed),
         "nothing to judge and unknown metrics are errors, not zeros": _bad_requests(mixed),
+        "a row that expects no answer is judged by itself or refused by its index": _without_answers(mixed, len(right)),
     }
     obey(make, laws)
 
@@ -70,3 +71,18 @@ def _bad_requests(request: EvaluationRequest) -> Law:
     yield from refused("nothing to judge", empty, InvalidRequest)
     odd = perform(Evaluator.evaluate, attrs.evolve(request, metrics=("no-such-metric",)))
     yield from refused("a metric that nobody knows", odd, InvalidRequest, Unsupported)
+
+
+@do
+def _without_answers(request: EvaluationRequest, num_right: int) -> Law:
+    *others, last = request.examples
+    bare = attrs.evolve(request, examples=(*others, attrs.evolve(last, expected=None)))
+    outcome = yield from attempt(perform(Evaluator.evaluate, bare))
+    if isinstance(outcome, Failure):
+        error = outcome.failure()
+        index = error.index if isinstance(error, InvalidRequest) else None
+        require_equal(index, len(request.examples) - 1, "the index in the error")
+        return
+    scores = outcome.unwrap().scores
+    require_equal(scores[:num_right], (1.0,) * num_right, "the scores of right answers")
+    require(scores[-1] < 1, "a wrong answer to a row without one to compare with is right")

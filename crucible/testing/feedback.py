@@ -3,19 +3,18 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-import attrs
-
-from crucible.effects import Do, Eff, Handlers, do, perform
+from crucible.effects import Do, Handlers, do, perform
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import (
     CURATION_SOURCES,
     CurationOptions,
     ExportOptions,
     FeedbackClient,
+    FeedbackExport,
     TriggerThresholds,
 )
 from crucible.testing._laws import obey, refused, require, require_equal
-from crucible.train.errors import NotFound, TrainError
+from crucible.train.errors import InvalidRequest, NotFound, TrainError
 from crucible.train.ports import DatasetStore
 from crucible.train.types import DatasetConfig, Row
 
@@ -33,7 +32,8 @@ def check_feedback_client(
 
     Args:
         make: gives fresh handlers, with the `DatasetStore` that reads what is exported; called once for each law.
-        deployment_id: a deployment with feedback, edited answers among it, of which nothing was exported yet.
+        deployment_id: a deployment with feedback, of which nothing was trained on yet: at least 3 examples to curate, edited
+            answers and others among them, some of them since the baseline.
         path: where to export to.
         missing: a deployment that is not there.
 
@@ -42,13 +42,14 @@ def check_feedback_client(
     options = ExportOptions(path=path)
     laws = {
         "examples are curated by source, then by score": _curating(deployment_id),
-        "an export is a dataset of conversations, and is made once": _exporting(deployment_id, options, pairs=False),
-        "preference pairs are a dataset of edits, and are made once": _exporting(deployment_id, options, pairs=True),
-        "drift is measured from the baseline": _drifting(deployment_id),
+        "an export is a dataset of the examples given, as conversations": _exporting(deployment_id, options),
+        "preference pairs are a dataset of the examples that were edited": _exporting_pairs(deployment_id, options),
+        "what was trained on is curated no more": _training(deployment_id),
+        "everything is measured from the baseline": _measuring(deployment_id),
         "triggers say which threshold was passed": _triggering(deployment_id),
     }
     if missing is not None:
-        laws["a deployment that is not there is not found"] = _missing(missing, options)
+        laws["a deployment that is not there is not found"] = _missing(missing, deployment_id, options)
     obey(make, laws)
 
 
@@ -68,39 +69,70 @@ def _curating(deployment_id: str) -> Law:
     require(all(example.score >= high for example in best), f"a score is below {high}")
 
 
-def _export(deployment_id: str, options: ExportOptions, *, pairs: bool) -> Eff[object, KitchenError, FeedbackClient]:
-    operation = FeedbackClient.export_preference_pairs if pairs else FeedbackClient.export
-    return perform(operation, deployment_id, options)
+@do
+def _exporting(deployment_id: str, options: ExportOptions) -> Law:
+    examples = yield from perform(FeedbackClient.curate, deployment_id)
+    paths = set()
+    for chosen in (examples, examples[::-1][:2], examples):  # under one path: what was exported stays as it is
+        export = yield from perform(FeedbackClient.export, deployment_id, chosen, options)
+        rows = yield from _read(export)
+        require_equal(len(rows), export.num_rows, "the number of rows")
+        said = [[(message["role"], message["content"]) for message in _messages(row)] for row in rows]
+        wanted = [[("user", example.prompt), ("assistant", example.response)] for example in chosen]
+        require_equal(said, wanted, "the conversations, in the order of the examples")
+        paths.add(export.path)
+    require_equal(len(paths), 2, "the number of files that two different exports and a repeated one made")
+    none = perform(FeedbackClient.export, deployment_id, (), options)
+    yield from refused("an export of no examples", none, InvalidRequest)
 
 
 @do
-def _exporting(deployment_id: str, options: ExportOptions, *, pairs: bool) -> Law:
-    operation = FeedbackClient.export_preference_pairs if pairs else FeedbackClient.export
-    export = yield from perform(operation, deployment_id, options)
+def _exporting_pairs(deployment_id: str, options: ExportOptions) -> Law:
+    examples = yield from perform(FeedbackClient.curate, deployment_id)
+    edited = [example for example in examples if example.rejected is not None]
+    export = yield from perform(FeedbackClient.export_preference_pairs, deployment_id, examples, options)
+    rows = yield from _read(export)
+    require_equal(export.num_rows, len(edited), "the number of pairs")
+    found = [(row.get("prompt"), row.get("chosen"), row.get("rejected")) for row in rows]
+    require_equal(found, [(one.prompt, one.response, one.rejected) for one in edited], "the pairs")
+    require(all(chosen != rejected for _, chosen, rejected in found), "a pair is twice the same answer")
+    others = [example for example in examples if example.rejected is None]
+    none = perform(FeedbackClient.export_preference_pairs, deployment_id, others, options)
+    yield from refused("pairs of examples that nobody edited", none, InvalidRequest)
+
+
+@do
+def _read(export: FeedbackExport) -> Do[TrainError, DatasetStore, tuple[Row, ...]]:
     dataset = yield from perform(DatasetStore.load_dataset, DatasetConfig(name=export.path))
     rows = yield from perform(DatasetStore.read_rows, dataset)
-    require_equal(len(rows), export.num_rows, "the number of rows")
-    require(export.num_rows > 0, "an export of nothing is an error, not an empty file")
-    for row in rows:
-        require(_is_pair(row) if pairs else _is_conversation(row), f"a row is {dict(row)}")
-    again = attrs.evolve(options, path=f"{options.path}.again.jsonl")
-    yield from refused("exporting the same again", _export(deployment_id, again, pairs=pairs), NotFound)
-    absent = perform(DatasetStore.load_dataset, DatasetConfig(name=again.path, split="no-such-split"))
-    yield from refused("a file that was not made", absent)
-    whole = yield from perform(operation, deployment_id, attrs.evolve(again, include_exported=True, limit=1))
-    require_equal(whole.num_rows, 1, "the number of rows asked for again")
+    return rows
 
 
 @do
-def _drifting(deployment_id: str) -> Law:
+def _training(deployment_id: str) -> Law:
+    examples = yield from perform(FeedbackClient.curate, deployment_id)
+    used, left = examples[:2], examples[2:]
+    for _ in range(2):
+        yield from perform(FeedbackClient.update_baseline, deployment_id, trained_on=used)
+    require_equal((yield from perform(FeedbackClient.curate, deployment_id)), left, "the examples that are left")
+    everything = CurationOptions(include_trained=True)
+    again = yield from perform(FeedbackClient.curate, deployment_id, everything)
+    require_equal(again, examples, "the examples, those that were trained on among them")
+
+
+@do
+def _measuring(deployment_id: str) -> Law:
     before = yield from perform(FeedbackClient.get_drift_status, deployment_id)
     require(0 <= before.input_drift <= 1 and 0 <= before.output_drift <= 1, f"the drift is {before}")
     for _ in range(2):
         yield from perform(FeedbackClient.update_baseline, deployment_id)
     after = yield from perform(FeedbackClient.get_drift_status, deployment_id)
     require_equal((after.input_drift, after.output_drift), (0.0, 0.0), "the drift from a new baseline")
-    triggers = yield from perform(FeedbackClient.check_triggers, deployment_id, TriggerThresholds(drift=0.0))
-    require(all(trigger.kind != "drift_threshold" for trigger in triggers), "a drift of 0 passed its threshold")
+    quality = yield from perform(FeedbackClient.get_quality_metrics, deployment_id)
+    require_equal((quality.average, quality.count), (None, 0), "the quality since a new baseline")
+    eager = TriggerThresholds(drift=0.0, quality=1.1, num_examples=1)
+    for trigger in (yield from perform(FeedbackClient.check_triggers, deployment_id, eager)):
+        require_equal(trigger.kind, "scheduled", "a trigger right after a new baseline")
 
 
 @do
@@ -116,12 +148,13 @@ def _triggering(deployment_id: str) -> Law:
 
 
 @do
-def _missing(missing: str, options: ExportOptions) -> Law:
+def _missing(missing: str, deployment_id: str, options: ExportOptions) -> Law:
+    examples = yield from perform(FeedbackClient.curate, deployment_id)
     for what, use in {
         "its triggers": perform(FeedbackClient.check_triggers, missing),
         "its examples": perform(FeedbackClient.curate, missing),
-        "its export": _export(missing, options, pairs=False),
-        "its pairs": _export(missing, options, pairs=True),
+        "its export": perform(FeedbackClient.export, missing, examples, options),
+        "its pairs": perform(FeedbackClient.export_preference_pairs, missing, examples, options),
         "its baseline": perform(FeedbackClient.update_baseline, missing),
         "its drift": perform(FeedbackClient.get_drift_status, missing),
         "its quality": perform(FeedbackClient.get_quality_metrics, missing),
@@ -129,11 +162,6 @@ def _missing(missing: str, options: ExportOptions) -> Law:
         yield from refused(f"{what}, of a deployment that is not there,", use, NotFound)
 
 
-def _is_conversation(row: Row) -> bool:
+def _messages(row: Row) -> list[dict[str, object]]:
     messages = row.get("messages")
-    return isinstance(messages, list) and [message["role"] for message in messages][-2:] == ["user", "assistant"]
-
-
-def _is_pair(row: Row) -> bool:
-    texts = [row.get(key) for key in ("prompt", "chosen", "rejected")]
-    return all(isinstance(text, str) and text for text in texts) and texts[1] != texts[2]
+    return messages if isinstance(messages, list) else []

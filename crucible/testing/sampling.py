@@ -67,7 +67,8 @@ class _Suite:
     def laws(self) -> Laws[SamplingClient]:
         return {
             "one continuation for each prompt and sample, one log-probability for each token": self.shapes(),
-            "the same seed and prompt give the same samples": self.seeds(),
+            "the same call gives the same samples": self.seeds(),
+            "equal prompts in one call, and samples of one prompt, differ": self.variety(),
             "at temperature 0 the seed does not matter, and top_k 1 is the same": self.greedy(),
             "a stop token ends a sample and is its last token": self.stopping(),
             "compute_logprobs gives one number for each token, the first None": self.scoring(),
@@ -118,6 +119,15 @@ class _Suite:
         first = yield from perform(SamplingClient.sample, session, prompts, params, num_samples=2)
         again = yield from perform(SamplingClient.sample, session, prompts, params, num_samples=2)
         require_equal(_tokens(again), _tokens(first), "what the same seed gave")
+
+    @do
+    def variety(self) -> Law:
+        session, prompts = yield from self.opened()
+        equal, params = prompts[:1] * 4, self.params(seed=7)
+        places = yield from perform(SamplingClient.sample, session, equal, params)
+        require(len(set(_tokens(places))) > 1, "four equal prompts in one call got the same samples")
+        group = yield from perform(SamplingClient.sample, session, prompts[:1], params, num_samples=4)
+        require(len({sample.tokens for sample in group[0]}) > 1, "four samples of one prompt are the same")
 
     @do
     def greedy(self) -> Law:
@@ -218,6 +228,7 @@ def _versions(model: str, rate: float, tolerance: float) -> Do[TrainError, Train
     better = yield from _likelihood(config, tokenizer)
     require(better > base, f"training moved the log-likelihood of its data from {base} to {better}")
     yield from trained(session, examples(tokenizer), rate, 1)
+    yield from perform(TrainingClient.save_sampler_weights, session, "contract")  # under the same name
     same = yield from _likelihood(config, tokenizer)
     require_close(same, better, "the log-likelihood under saved weights after more training", tolerance=tolerance)
 

@@ -66,6 +66,7 @@ class _Suite:
             "a checkpoint continues the run as if never ended": self.checkpoints(),
             "what is not saved is not found": self.missing_checkpoint(),
             "saved sampler weights say what they are": self.sampler_weights(),
+            "a name used again replaces nothing": self.names(),
             "a closed session is closed, others are not": self.closing(),
             "bad batches are refused and do no harm": self.bad_batches(),
         }
@@ -198,8 +199,11 @@ class _Suite:
         for found, wanted in zip(losses, expected, strict=True):
             require_close(found, wanted, "the loss after restoring", tolerance=self.tolerance)
         bare = yield from perform(TrainingClient.restore_session, self.config, saved.path, with_optimizer=False)
+        require_equal(bare.step, 0, "the step of a session that begins with weights alone")
         loss = (yield from looked(bare, data)).loss
         require_close(loss, expected[0], "the loss of the weights alone", tolerance=self.tolerance)
+        yield from learned(bare, data)
+        require_equal((yield from stepped(bare, self.rate)).step, 1, "the first step of that session")
 
     @do
     def missing_checkpoint(self) -> Law:
@@ -215,6 +219,21 @@ class _Suite:
         require(first.path != second.path, f"two versions have the path {first.path!r}")
         require_equal((first.step, second.step), (0, 1), "the steps of the versions")
         require_equal(second.model, session.model, "the model of the weights")
+
+    @do
+    def names(self) -> Law:
+        session, data = yield from self.opened()
+        first = yield from perform(TrainingClient.save_checkpoint, session, "again")
+        weights = yield from perform(TrainingClient.save_sampler_weights, session, "again")
+        before = yield from looked(session, data)
+        yield from trained(session, data, self.rate, 1)
+        second = yield from perform(TrainingClient.save_checkpoint, session, "again")
+        newer = yield from perform(TrainingClient.save_sampler_weights, session, "again")
+        require(first.path != second.path, f"two checkpoints have the path {first.path!r}")
+        require(weights.path != newer.path, f"two versions have the path {weights.path!r}")
+        restored = yield from perform(TrainingClient.restore_session, self.config, first.path)
+        loss = (yield from looked(restored, data)).loss
+        require_close(loss, before.loss, "the loss of what was saved first", tolerance=self.tolerance)
 
     @do
     def closing(self) -> Law:

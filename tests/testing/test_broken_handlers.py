@@ -8,6 +8,7 @@ import pytest
 
 from crucible.effects import Call, Failure, Handlers, Proceed, Result, Success
 from crucible.kitchen.handlers import noop
+from crucible.kitchen.ports import AnsweredRow, EvaluationRequest, FeedbackClient
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores import InMemoryEventStore, InMemoryMetricsStore
 from crucible.telemetry.types import MetricPoint
@@ -16,7 +17,9 @@ from crucible.testing import (
     check_blob_store,
     check_dataset_store,
     check_embedding_client,
+    check_evaluator,
     check_event_store,
+    check_feedback_client,
     check_metrics_store,
     check_model_registry,
     check_sampling_client,
@@ -25,7 +28,15 @@ from crucible.testing import (
 )
 from crucible.train.errors import InvalidRequest
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
-from crucible.train.types import AdamParams, Dataset, DatasetConfig, ForwardBackwardOutput, OptimStepOutput, Sample
+from crucible.train.types import (
+    AdamParams,
+    Checkpoint,
+    Dataset,
+    DatasetConfig,
+    ForwardBackwardOutput,
+    OptimStepOutput,
+    Sample,
+)
 
 R = TypeVar("R")
 
@@ -129,6 +140,17 @@ def test_a_training_client_that_takes_every_batch_is_found_out() -> None:
         check_training_client(lambda: noop.training(max_length=256).wrap(around), model="noop")
 
 
+def test_a_training_client_that_replaces_a_checkpoint_of_the_same_name_is_found_out() -> None:
+    with pytest.raises(ContractViolationError, match="a name used again replaces nothing"):
+        check_training_client(
+            lambda: spoiling(noop.training(max_length=256), "TrainingClient.save_checkpoint", renamed), model="noop"
+        )
+
+
+def renamed(saved: object) -> object:
+    return attrs.evolve(saved, path=saved.path.partition("~")[0]) if isinstance(saved, Checkpoint) else saved
+
+
 def samples(change: Callable[[Sample], Sample]) -> Change:
     return lambda groups: tuple(tuple(map(change, group)) for group in cast("Sequence[Sequence[Sample]]", groups))
 
@@ -151,6 +173,66 @@ def test_a_sampling_client_that_tells_wrong_is_found_out(operation: str, change:
 
     with pytest.raises(ContractViolationError):
         check_sampling_client(make, model="noop")
+
+
+def test_a_sampling_client_that_answers_equal_prompts_alike_is_found_out() -> None:
+    async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        if call.name != "SamplingClient.sample":
+            return await proceed(call)
+        groups: list[object] = []
+        for prompt in cast("Sequence[object]", call.arguments[1]):
+            result = await proceed(with_argument(call, 1, (prompt,)))
+            if isinstance(result, Failure):
+                return result
+            groups += cast("Sequence[object]", result.unwrap())
+        return Success(tuple(groups))
+
+    with pytest.raises(ContractViolationError, match="four equal prompts"):
+        check_sampling_client(lambda: noop.sampling(max_length=4096).wrap(around), model="noop")
+
+
+def test_a_sampling_client_with_one_sample_for_a_whole_group_is_found_out() -> None:
+    def alike(groups: object) -> object:
+        return tuple((group[0],) * len(group) for group in cast("Sequence[Sequence[Sample]]", groups))
+
+    with pytest.raises(ContractViolationError, match="four samples of one prompt"):
+        check_sampling_client(
+            lambda: spoiling(noop.sampling(max_length=256), "SamplingClient.sample", alike), model="noop"
+        )
+
+
+def test_an_evaluator_that_takes_no_answer_for_a_right_one_is_found_out() -> None:
+    def blessed(call: Call) -> Call:
+        [request] = cast("tuple[EvaluationRequest]", call.arguments)
+        examples = tuple(attrs.evolve(it, expected=it.expected or it.answer) for it in request.examples)
+        return with_argument(call, 0, attrs.evolve(request, examples=examples))
+
+    right, wrong = (AnsweredRow(row={}, answer=answer, expected="4") for answer in ("4", "5"))
+    with pytest.raises(ContractViolationError, match="a row that expects no answer"):
+        check_evaluator(lambda: calling(noop.evaluator(), "Evaluator.evaluate", blessed), right=[right], wrong=[wrong])
+
+
+@pytest.mark.parametrize(
+    ("operation", "change"),
+    [
+        ("export", lambda call: with_argument(call, 1, tuple(cast("Sequence[object]", call.arguments[1]))[::-1])),
+        ("export", lambda call: with_argument(call, 1, tuple(cast("Sequence[object]", call.arguments[1]))[1:])),
+        (
+            "export_preference_pairs",
+            lambda call: with_argument(call, 1, tuple(cast("Sequence[object]", call.arguments[1]))[:2]),
+        ),
+        ("update_baseline", lambda call: attrs.evolve(call, keywords={})),
+    ],
+)
+def test_a_feedback_client_that_does_something_else_is_found_out(
+    operation: str, change: Callable[[Call], Call]
+) -> None:
+    def make() -> Handlers[FeedbackClient | DatasetStore]:
+        blobs = noop.Blobs()
+        return calling(noop.feedback(blobs=blobs) | noop.datasets(blobs=blobs), f"FeedbackClient.{operation}", change)
+
+    with pytest.raises(ContractViolationError):
+        check_feedback_client(make, deployment_id="live")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,6 @@ def test_only_the_last_answer_of_a_conversation_is_asked_for() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"messages": [{"role": "user", "content": "nobody answers"}]},
         {"messages": [{"role": "assistant", "content": "nobody asked"}]},
         {"messages": []},
         {"messages": [{"role": "robot", "content": "?"}, {"role": "assistant", "content": "!"}]},
@@ -57,3 +56,9 @@ def test_a_row_that_asks_nothing_is_named_by_its_index(wrong: Row, index: int) -
     error = question_of(wrong, RENDERER, index=index).failure()
     assert isinstance(error, InvalidRequest)
     assert error.index == index
+
+
+def test_a_row_that_nobody_answers_expects_nothing() -> None:
+    question = question_of({"messages": [{"role": "user", "content": "and?"}]}, RENDERER).unwrap()
+    assert (question.text, question.expected) == ("and?", None)
+    assert "and?<|im_end|>" in TOKENIZER.decode(question.prompt.tokens)

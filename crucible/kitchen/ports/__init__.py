@@ -1,7 +1,13 @@
 """The ports that the kitchen owns: each is defined here and nowhere else."""
 
 from crucible.kitchen.ports.completer import Completer, Completion, CompletionOptions
-from crucible.kitchen.ports.evaluator import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
+from crucible.kitchen.ports.evaluator import (
+    AnsweredRow,
+    EvaluationReport,
+    EvaluationRequest,
+    Evaluator,
+    expected_answers,
+)
 from crucible.kitchen.ports.feedback import (
     CURATION_SOURCES,
     CuratedExample,
@@ -45,5 +51,6 @@ __all__ = [
     "Trigger",
     "TriggerKind",
     "TriggerThresholds",
+    "expected_answers",
     "generate_report",
 ]

@@ -7,6 +7,7 @@ import attrs
 
 from crucible.effects import Port, Result
 from crucible.kitchen.errors import KitchenError
+from crucible.train.errors import Unavailable
 from crucible.train.types import FinishReason, Message, TokenUsage, ToolCall, ToolSpec
 
 
@@ -54,7 +55,7 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
 
 
-class Completer(Port):
+class Completer(Port, unanswered=Unavailable.because):
     """Completes conversations."""
 
     @abstractmethod

@@ -1,22 +1,23 @@
 """`Evaluator`: the port that judges answers."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
-from crucible.effects import Port, Result
+from crucible.effects import Failure, Port, Result, Success
 from crucible.kitchen.errors import KitchenError
+from crucible.train.errors import InvalidRequest, Unavailable
 from crucible.train.types import Row
 
 
 @attrs.frozen(kw_only=True)
 class AnsweredRow:
-    """A row of a dataset, what a model answered to it, and what the row expects."""
+    """A row of a dataset, what a model answered to it, and what the row expects: None where it names no answer."""
 
     row: Row
     answer: str
-    expected: str
+    expected: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -36,9 +37,29 @@ class EvaluationReport:
     scores: tuple[float, ...]
 
 
-class Evaluator(Port):
+class Evaluator(Port, unanswered=Unavailable.because):
     """Judges answers that a model gave. It never runs the model."""
 
     @abstractmethod
     async def evaluate(self, request: EvaluationRequest) -> Result[EvaluationReport, KitchenError]:
-        """Score each example and give the metrics. Nothing to judge is an error, not a zero."""
+        """Score each example and give the metrics. Nothing to judge is an error, not a zero.
+
+        An example that expects nothing is judged by the row alone, or is an InvalidRequest with its index.
+        """
+
+
+def expected_answers(examples: Sequence[AnsweredRow]) -> Result[tuple[str, ...], InvalidRequest]:
+    """Give what each example expects, for a handler that cannot judge without it.
+
+    >>> expected_answers([AnsweredRow(row={}, answer="4", expected="4")]).unwrap()
+    ('4',)
+
+    Fails: InvalidRequest with the index of an example that expects nothing.
+    """
+    expected = []
+    for index, example in enumerate(examples):
+        if example.expected is None:
+            fix = "use rows that have an answer, or an evaluator with the task's own verifier"
+            return Failure(InvalidRequest(message="the row has no answer to compare with", fix=fix, index=index))
+        expected.append(example.expected)
+    return Success(tuple(expected))

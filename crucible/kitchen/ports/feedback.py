@@ -1,12 +1,14 @@
 """`FeedbackClient`: the port to what a deployed model is told by its users, from which it can be trained again."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import attrs
 
 from crucible.effects import Port, Result
 from crucible.kitchen.errors import KitchenError
+from crucible.train.errors import Unavailable
 
 TriggerKind: TypeAlias = Literal["drift_threshold", "quality_drop", "data_count", "scheduled"]
 CurationSource: TypeAlias = Literal["user_edit", "high_quality", "hard_example", "diverse"]
@@ -36,16 +38,24 @@ class Trigger:
 
 @attrs.frozen(kw_only=True)
 class CurationOptions:
-    """Which examples to choose: at most `limit`, from these sources, with at least this score."""
+    """Which examples to choose: at most `limit`, from these sources, with at least this score.
+
+    Those that were trained on before (see `update_baseline`) are left out, unless `include_trained`.
+    """
 
     limit: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     sources: tuple[CurationSource, ...] = CURATION_SOURCES
     min_score: float = 0.0
+    include_trained: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class CuratedExample:
-    """An exchange with a user that is worth training on; `response` is the edited one where the user edited it."""
+    """An exchange with a user that is worth looking at.
+
+    `response` is the user's edit where there is one, and `rejected` then what the model had said; None elsewhere. The
+    response of a `hard_example` is the model's own, and bad: it needs a better one before it is trained on.
+    """
 
     event_id: str
     deployment_id: str
@@ -53,16 +63,18 @@ class CuratedExample:
     score: float
     prompt: str
     response: str
+    rejected: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class ExportOptions:
-    """What to write and where: at most `limit` rows, those exported before only if asked for."""
+    """Where to write, and how.
+
+    What is there already is never replaced: other rows go beside it, with a number in the name (`today~2.jsonl`).
+    """
 
     path: str = attrs.field(validator=attrs.validators.min_len(1))
     format: ExportFormat = "jsonl"
-    limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
-    include_exported: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -84,20 +96,24 @@ class DriftStatus:
 
 @attrs.frozen(kw_only=True)
 class QualityMetrics:
-    """The mean score of the exchanges, from 0 to 1, and of how many; None of none."""
+    """The mean score of the exchanges since the baseline, from 0 to 1, and of how many; None of none."""
 
     average: float | None
     count: int
 
 
-class FeedbackClient(Port):
-    """Reads the feedback of one deployment at a time. A deployment that is not known is NotFound."""
+class FeedbackClient(Port, unanswered=Unavailable.because):
+    """Reads the feedback of one deployment at a time. A deployment that is not known is NotFound.
+
+    Everything is measured from the baseline on: how far texts have moved from those before it, how good the exchanges
+    since it were, how many there are.
+    """
 
     @abstractmethod
     async def check_triggers(
         self, deployment_id: str, thresholds: TriggerThresholds = TriggerThresholds()
     ) -> Result[tuple[Trigger, ...], KitchenError]:
-        """Give the reasons to train again; none is a reason not to."""
+        """Give the reasons to train again; none is a reason not to. A new baseline takes away every reason but `scheduled`."""
 
     @abstractmethod
     async def curate(
@@ -106,18 +122,28 @@ class FeedbackClient(Port):
         """Choose examples, the most valuable source and then the highest score first."""
 
     @abstractmethod
-    async def export(self, deployment_id: str, options: ExportOptions) -> Result[FeedbackExport, KitchenError]:
-        """Write the exchanges worth training on as conversations (`messages`). Nothing to write is NotFound, and no file is made."""
+    async def export(
+        self, deployment_id: str, examples: Sequence[CuratedExample], options: ExportOptions
+    ) -> Result[FeedbackExport, KitchenError]:
+        """Write these examples, all of them and in this order, as conversations (`messages`).
+
+        No examples at all are an InvalidRequest, and no file is made.
+        """
 
     @abstractmethod
     async def export_preference_pairs(
-        self, deployment_id: str, options: ExportOptions
+        self, deployment_id: str, examples: Sequence[CuratedExample], options: ExportOptions
     ) -> Result[FeedbackExport, KitchenError]:
-        """Write edited exchanges as `prompt`, `chosen` (the edit) and `rejected`; nothing to write is NotFound."""
+        """Write those of these examples that a user edited, in this order, as `prompt`, `chosen` and `rejected`.
+
+        None among them is an InvalidRequest, and no file is made.
+        """
 
     @abstractmethod
-    async def update_baseline(self, deployment_id: str) -> Result[None, KitchenError]:
-        """Measure drift from here on."""
+    async def update_baseline(
+        self, deployment_id: str, *, trained_on: Sequence[CuratedExample] = ()
+    ) -> Result[None, KitchenError]:
+        """Measure from here on, and curate what was trained on no more."""
 
     @abstractmethod
     async def get_drift_status(self, deployment_id: str) -> Result[DriftStatus, KitchenError]:
@@ -125,4 +151,4 @@ class FeedbackClient(Port):
 
     @abstractmethod
     async def get_quality_metrics(self, deployment_id: str) -> Result[QualityMetrics, KitchenError]:
-        """Say how well the deployment does."""
+        """Say how well the deployment does since the baseline."""

@@ -8,6 +8,7 @@ import attrs
 
 from crucible.effects import Json, Port, Result
 from crucible.kitchen.errors import KitchenError
+from crucible.train.errors import Unavailable
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +41,7 @@ class RegisteredModel:
     created_at: datetime | None = None
 
 
-class ModelRegistry(Port):
+class ModelRegistry(Port, unanswered=Unavailable.because):
     """Registers model versions. A version is never changed."""
 
     @abstractmethod

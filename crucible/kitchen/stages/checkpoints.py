@@ -8,7 +8,7 @@ from crucible.effects import Do, Eff, attempt, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
-from crucible.kitchen.stages.passes import checkpoint_name
+from crucible.kitchen.stages.positions import checkpoint_name
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import ArtifactSaved, CheckpointSaved
 from crucible.train.errors import TrainError

@@ -18,11 +18,12 @@ class Conditions(Generic[S]):
 
     def should_evaluate(self, state: S) -> bool:
         """Tell whether an evaluation is due after this step."""
-        return self.is_measured(state) and is_due(state.step, before=state.step_before, every=state.config.eval_every)
+        due = is_due(state.step, before=state.step_before, every=state.config.eval_every)
+        return due and state.config.is_measured
 
-    def is_measured(self, state: S) -> bool:
-        """Tell whether the run measures itself on held-out rows."""
-        return state.config.evaluation is not None
+    def should_measure(self, state: S) -> bool:
+        """Tell whether the run measures itself, and has not yet measured the weights as they are."""
+        return state.config.is_measured and state.measured_step != state.step
 
     def is_registered(self, state: S) -> bool:
         """Tell whether the trained weights are to be registered."""

@@ -7,8 +7,9 @@ import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, attempt, do, from_result, gather, perform, tell
 from crucible.kitchen.context import Context, Iteration
+from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.stage import pure_stage, stage
-from crucible.kitchen.stages.passes import position_of
+from crucible.kitchen.stages.evaluation import held_out_questions
 from crucible.kitchen.stages.policy import (
     Collected,
     OnPolicyConfig,
@@ -18,16 +19,17 @@ from crucible.kitchen.stages.policy import (
     save_policy,
     target_logprobs,
 )
+from crucible.kitchen.stages.positions import position_of
 from crucible.kitchen.stages.setup import optimization_of
 from crucible.kitchen.states import Batched, Tokenized
-from crucible.telemetry.events import DistillationStep
+from crucible.telemetry.events import DistillationEvaluated, DistillationStep
 from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.algorithms.distillation import imitation_datum, mixture_logprobs
 from crucible.train.algorithms.kl import reverse_kl_advantages
 from crucible.train.algorithms.policy_gradient import importance_sampling
 from crucible.train.algorithms.trajectories_to_data import trajectory_to_data
 from crucible.train.errors import InvalidRequest, TrainError
-from crucible.train.ports import SamplingClient, TrainingClient
+from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
 from crucible.train.questions import Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer
 from crucible.train.types import Datum, ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession
@@ -38,7 +40,7 @@ DistillationMode: TypeAlias = Literal["on_policy", "off_policy"]
 
 @attrs.frozen(kw_only=True)
 class DistillationConfig(OnPolicyConfig):
-    """A distillation run.
+    """A distillation run. On the prompts of `evaluation` the KL to the teachers is measured too.
 
     Args:
         teachers: the models to learn from, with the student's tokenizer; several are mixed in equal shares: their distributions
@@ -87,7 +89,7 @@ def build_distillation_dataset(
     prompts = tuple(question.prompt for question in questions)
     updates = config.updates_per_batch if config.mode == "on_policy" else 1
     total_steps = config.epochs * steps_per_epoch(len(prompts), batch_size=config.batch_size) * updates
-    position = position_of(config, state.session, num_examples=len(prompts))
+    position = yield from from_result(position_of(state, num_examples=len(prompts)))
     return context.to(
         DistillationState(
             config=config,
@@ -98,6 +100,7 @@ def build_distillation_dataset(
             prompts=prompts,
             step=position.step,
             batches_done=position.batches_done,
+            data_digest=position.data_digest,
             epoch=position.epoch,
         )
     )
@@ -234,6 +237,29 @@ def teachers_view(
     """Give what the mixture of all teachers thinks of each target of each datum."""
     views = yield from gather([target_logprobs(teacher, data, batch_size) for teacher in teachers])
     return tuple(mixture_logprobs(together) for together in zip(*views, strict=True))
+
+
+@stage
+def evaluate_distillation(
+    context: Context[DistillationState],
+) -> Do[TrainError | KitchenError, TrainingClient | SamplingClient | DatasetStore, Context[DistillationState]]:
+    """Measure the reverse KL to the teachers on what the student, as it is now, answers to the held-out prompts.
+
+    It answers with the same seed each time. No gradient is touched.
+    """
+    state, config, measured = context.state, context.state.config, context.state.config.evaluation
+    if measured is None:
+        return context
+    questions = yield from held_out_questions(measured, ChatTemplateRenderer(state.tokenizer))
+    prompts = [question.prompt for question in questions]
+    params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed)
+    policy = yield from save_policy(state, f"compared_{state.step:06d}")
+    groups = yield from sampling_from(policy, lambda session: perform(SamplingClient.sample, session, prompts, params))
+    data = answers_as_data(prompts, groups)
+    seen = yield from teachers_view(state.teachers, data, config.teacher_batch)
+    metrics = {"teacher_kl": reverse_kl_advantages(data, seen).kl}
+    yield from tell(DistillationEvaluated(step=state.step, metrics=metrics, num_prompts=len(prompts)))
+    return context.to(attrs.evolve(state, metrics={**state.metrics, **metrics}, measured_step=state.step))
 
 
 def log_distillation_metrics(

@@ -40,8 +40,8 @@ def evaluate(
     metrics = dict(report.metrics)
     yield from tell(EvaluationCompleted(step=state.step, metrics=metrics, num_examples=len(questions)))
     first = questions[0]
-    yield from tell(SampleShown(step=state.step, prompt=first.text, answer=answers[0], expected=first.expected))
-    return context.to(attrs.evolve(state, metrics=metrics))
+    yield from tell(SampleShown(step=state.step, prompt=first.text, answer=answers[0], expected=first.expected or ""))
+    return context.to(attrs.evolve(state, metrics={**state.metrics, **metrics}, measured_step=state.step))
 
 
 @do

@@ -1,6 +1,7 @@
 """The stages of the feedback loop: is it time to train again, on what, and from where drift is measured after it."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import attrs
 
@@ -29,9 +30,11 @@ class FeedbackConfig:
     Args:
         deployment_id: whose feedback to look at.
         export: where to write what is trained on.
-        retraining: the supervised run; the rows it trains on are replaced by those that were exported.
+        retraining: the supervised run; it trains on all rows that were exported, whatever its `dataset` and `num_rows` say.
+            Each begins with the model itself; to go on from the last one, give its checkpoint as `start_from`.
         thresholds: when to train again.
-        curation: which examples are worth it.
+        curation: which examples to train on: exactly these are exported. By default those that were not trained on before,
+            and only answers that are good: a hard example's is the bad one that the model gave.
         min_examples: fewer curated examples are an error, and nothing is trained.
     """
 
@@ -39,8 +42,15 @@ class FeedbackConfig:
     export: ExportOptions
     retraining: SupervisedConfig
     thresholds: TriggerThresholds = TriggerThresholds()
-    curation: CurationOptions = CurationOptions()
+    curation: CurationOptions = CurationOptions(sources=("user_edit", "high_quality"))
     min_examples: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+
+    def problems(self) -> Sequence[str]:
+        """Name what makes this configuration impossible, that of the retraining too."""
+        problems = [f"retraining: {problem}" for problem in self.retraining.problems()]
+        if self.min_examples > self.curation.limit:
+            problems.append(f"min_examples is {self.min_examples}, but curation.limit is {self.curation.limit}")
+        return tuple(problems)
 
 
 @attrs.frozen(kw_only=True)
@@ -84,18 +94,18 @@ def curate_data(context: Context[FeedbackState]) -> Do[KitchenError, FeedbackCli
 
 @stage
 def export_feedback_data(context: Context[FeedbackState]) -> Do[KitchenError, FeedbackClient, Context[FeedbackState]]:
-    """Write them as a dataset."""
+    """Write exactly the curated examples as a dataset."""
     config = context.state.config
-    exported = yield from perform(FeedbackClient.export, config.deployment_id, config.export)
+    exported = yield from perform(FeedbackClient.export, config.deployment_id, context.state.curated, config.export)
     yield from tell(FeedbackExported(deployment=config.deployment_id, path=exported.path, num_rows=exported.num_rows))
     return context.to(attrs.evolve(context.state, exported=exported))
 
 
 @stage
 def update_baseline(context: Context[FeedbackState]) -> Do[KitchenError, FeedbackClient, Context[FeedbackState]]:
-    """Measure drift from here on."""
-    deployment = context.state.config.deployment_id
-    yield from perform(FeedbackClient.update_baseline, deployment)
+    """Measure from here on, and train on these examples no more."""
+    deployment, trained_on = context.state.config.deployment_id, context.state.curated
+    yield from perform(FeedbackClient.update_baseline, deployment, trained_on=trained_on)
     yield from tell(BaselineUpdated(deployment=deployment))
     return context
 
@@ -109,7 +119,7 @@ def retraining_config(state: FeedbackState) -> SupervisedConfig:
         raise ValueError("nothing was exported to train on: put export_feedback_data before the retraining")
     retraining = state.config.retraining
     dataset = attrs.evolve(retraining.dataset, name=state.exported.path, split="train")
-    return attrs.evolve(retraining, dataset=dataset)
+    return attrs.evolve(retraining, dataset=dataset, num_rows=None)
 
 
 def with_trained(state: FeedbackState, trained: SupervisedState) -> FeedbackState:

@@ -1,6 +1,5 @@
 """Passes over the data: epochs, their order, and the batches that are left of each."""
 
-import re
 from collections.abc import Sequence
 from typing import Generic, Never, TypeVar
 
@@ -10,37 +9,9 @@ from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import Stage, pure_stage
 from crucible.kitchen.states import TrainingState
-from crucible.train.algorithms.batching import epoch_batches, steps_per_epoch
-from crucible.train.types import TrainingSession
+from crucible.train.algorithms.batching import epoch_batches
 
 S = TypeVar("S", bound=TrainingState[TrainingConfig])
-
-
-@attrs.frozen(kw_only=True)
-class Position:
-    """Where a run begins or goes on."""
-
-    step: int
-    batches_done: int
-    epoch: int
-
-
-def position_of(config: TrainingConfig, session: TrainingSession, *, num_examples: int) -> Position:
-    """Find where a run goes on: at the beginning, or where the checkpoint it resumes from was made.
-
-    A checkpoint's name holds the batches that were done where they are not as many as its steps. A store may have put a
-    copy's number behind it (`~2`), and a user a slash.
-    """
-    named = re.search(r"_batch_(\d+)(?:~\d+)?/?$", config.resume_from or "")
-    done = session.step if named is None else int(named.group(1))
-    per_epoch = max(steps_per_epoch(num_examples, batch_size=config.batch_size), 1)
-    return Position(step=session.step, batches_done=done, epoch=done // per_epoch)
-
-
-def checkpoint_name(state: TrainingState[TrainingConfig]) -> str:
-    """Name a checkpoint after its step, and after the batches done where they are not as many."""
-    name = f"step_{state.step:06d}"
-    return name if state.batches_done == state.step else f"{name}_batch_{state.batches_done:06d}"
 
 
 class Passes(Generic[S]):

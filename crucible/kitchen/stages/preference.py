@@ -9,9 +9,8 @@ from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result,
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
-from crucible.kitchen.stages.checkpoints import is_due
-from crucible.kitchen.stages.passes import position_of
 from crucible.kitchen.stages.policy import whole_sequence
+from crucible.kitchen.stages.positions import position_of
 from crucible.kitchen.stages.samplers import with_sampler
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
@@ -42,7 +41,7 @@ class PreferenceConfig(TrainingConfig):
         reference_path: sampler weights of the reference policy; None is the model without adapters. It is fixed here, so a
             resumed run keeps the reference that it began with.
         reference_batch: sequences in one request to the reference.
-        held_out: rows of pairs to measure on before, after and every `eval_every` steps, None not to.
+        held_out: rows of pairs to rank before, after and every `eval_every` steps, None not to; `evaluation` measures answers.
     """
 
     loss: PreferenceLossName = "dpo"
@@ -51,6 +50,17 @@ class PreferenceConfig(TrainingConfig):
     reference_path: str | None = None
     reference_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
     held_out: DatasetConfig | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the run measures itself, on pairs or on answers."""
+        return super().is_measured or self.held_out is not None
+
+    def problems(self) -> Sequence[str]:
+        """Name what makes this configuration impossible."""
+        if self.held_out == self.dataset:
+            return (*super().problems(), "held_out is the training dataset and split: hold out another split")
+        return super().problems()
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +118,7 @@ def build_preference_dataset(
         held_out = PreferencePairs.unseen((yield from from_result(build_pairs(rows, renderer, rules))))
     num_pairs = len(data) // 2
     total_steps = config.epochs * steps_per_epoch(num_pairs, batch_size=config.batch_size)
-    position = position_of(config, state.session, num_examples=num_pairs)
+    position = yield from from_result(position_of(state, num_examples=num_pairs))
     yield from tell(
         DatasetBuilt(
             num_examples=num_pairs,
@@ -129,6 +139,7 @@ def build_preference_dataset(
             step=position.step,
             epoch=position.epoch,
             batches_done=position.batches_done,
+            data_digest=position.data_digest,
         )
     )
 
@@ -204,17 +215,7 @@ def evaluate_preferences(context: Context[PreferenceState]) -> Do[TrainError, Tr
     output = yield from perform(TrainingClient.await_, future)
     metrics = dict(loss_of(state.config, pairs)(output.logprobs).metrics)
     yield from tell(PreferencesEvaluated(step=state.step, metrics=metrics, num_pairs=len(pairs.data) // 2))
-    return context.to(attrs.evolve(state, metrics=metrics))
-
-
-def has_held_out(state: PreferenceState) -> bool:
-    """Tell whether there are held-out pairs to measure on."""
-    return state.held_out is not None
-
-
-def should_measure(state: PreferenceState) -> bool:
-    """Tell whether the held-out pairs are due to be ranked after this step."""
-    return has_held_out(state) and is_due(state.step, before=state.step_before, every=state.config.eval_every)
+    return context.to(attrs.evolve(state, metrics={**state.metrics, **metrics}, measured_step=state.step))
 
 
 def _not_empty(rows: Sequence[Row], held_out: DatasetConfig) -> Result[None, TrainError]:

@@ -9,11 +9,11 @@ from typing import Generic, Never, Protocol, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do, pure
+from crucible.effects import Do, Eff, do, from_result
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import Stage, stage
-from crucible.kitchen.stages.passes import position_of
 from crucible.kitchen.stages.policy import OnPolicyConfig, OnPolicyState
+from crucible.kitchen.stages.positions import position_of
 from crucible.kitchen.stages.setup import optimization_of
 from crucible.kitchen.states import Tokenized
 from crucible.train.algorithms.batching import epoch_batches, steps_per_epoch
@@ -37,7 +37,8 @@ class ReinforcementConfig(OnPolicyConfig):
         kl_coef: of the KL to the reference, taken off the advantages; 0 for none.
         reference_path: sampler weights of the reference; None is the model without adapters.
         reference_batch: sequences in one request to the reference.
-        max_staleness: of the asynchronous workflow: samples of a policy more optimizer steps old are dropped.
+        max_staleness: of the asynchronous workflow, in rounds: how many rounds the policy may have learned from since it was saved
+            for the one it learns from now. As many are rolled out ahead at the most; none is dropped.
     """
 
     algorithm: PolicyGradient = attrs.field(factory=reinforce)
@@ -45,7 +46,7 @@ class ReinforcementConfig(OnPolicyConfig):
     kl_coef: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
     reference_path: str | None = None
     reference_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
-    max_staleness: int = attrs.field(default=1, validator=attrs.validators.ge(0))
+    max_staleness: int = attrs.field(default=1, validator=attrs.validators.ge(1))
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +89,7 @@ def build_problems(
     state, config = context.state, context.state.config
     size = len(state.rows)
     rounds = config.epochs * steps_per_epoch(size, batch_size=config.batch_size)
-    position = yield from pure(position_of(config, state.session, num_examples=size))
+    position = yield from from_result(position_of(state, num_examples=size))
     return context.to(
         ReinforcementState(
             config=config,
@@ -100,6 +101,7 @@ def build_problems(
             first_batch=position.batches_done,
             step=position.step,
             batches_done=position.batches_done,
+            data_digest=position.data_digest,
             epoch=position.epoch,
         )
     )

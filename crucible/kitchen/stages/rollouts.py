@@ -33,16 +33,17 @@ R = TypeVar("R")
 
 @attrs.frozen(kw_only=True)
 class RolledOut:
-    """A round of episodes, and the policy version that they come from."""
+    """A round of episodes, and the policy version that they come from: it had learned from `rounds_before` rounds."""
 
     base: ReinforcementState
     groups: tuple[GroupRollout[EnvironmentFailed], ...]
     policy: SamplerWeights
+    rounds_before: int
 
     @property
     def staleness(self) -> int:
-        """How many optimizer steps the policy has taken since."""
-        return self.base.step - self.policy.step
+        """How many rounds the policy has learned from since."""
+        return self.base.batches_done - self.rounds_before
 
 
 @do
@@ -57,7 +58,9 @@ def roll_out(
             groups, sampler(session, base.config, number), limits_within(base.config, session)
         ),
     )
-    rolled = RolledOut(base=attrs.evolve(base, policy=policy), groups=tuple(done), policy=policy)
+    rolled = RolledOut(
+        base=attrs.evolve(base, policy=policy), groups=tuple(done), policy=policy, rounds_before=base.batches_done
+    )
     yield from tell(_summary(rolled))
     return rolled
 
@@ -163,14 +166,6 @@ def take_rollout(context: Context[Iteration[ReinforcementState, RolledOut]]) -> 
     """Take a round that was rolled out beside training, with the state as it is by now."""
     state, rolled = context.state.state, context.state.item
     return context.to(attrs.evolve(rolled, base=attrs.evolve(state, policy=rolled.policy)))
-
-
-@pure_stage
-def drop_if_stale(context: Context[RolledOut]) -> Context[RolledOut]:
-    """Empty a round whose policy is too old: it is done without an update."""
-    rolled = context.state
-    fresh = rolled.staleness <= rolled.base.config.max_staleness
-    return context if fresh else context.to(attrs.evolve(rolled, groups=()))
 
 
 def metrics_by_environment(rolled: RolledOut) -> tuple[Mapping[str, float], ...]:

@@ -39,10 +39,14 @@ def _close(context: Context[Opened[TrainingConfig]]) -> Eff[object, Never, Train
 def init_session(context: Context[Loaded[C]]) -> Do[TrainError, TrainingClient, Context[Opened[C]]]:
     """Open a training session, fresh or from a checkpoint; it is closed again when anything after it fails."""
     config, rows = context.state.config, context.state.rows
-    if config.resume_from is None:
-        session = yield from perform(TrainingClient.start_session, config.session)
-    else:
+    if config.resume_from is not None:
         session = yield from perform(TrainingClient.restore_session, config.session, config.resume_from)
+    elif config.start_from is not None:
+        session = yield from perform(
+            TrainingClient.restore_session, config.session, config.start_from, with_optimizer=False
+        )
+    else:
+        session = yield from perform(TrainingClient.start_session, config.session)
     return context.to(Opened(config=config, rows=rows, session=session))
 
 

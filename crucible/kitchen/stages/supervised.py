@@ -8,7 +8,7 @@ from crucible.effects import Do, from_result, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
-from crucible.kitchen.stages.passes import position_of
+from crucible.kitchen.stages.positions import position_of
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Batched, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt
@@ -43,7 +43,7 @@ def build_supervised_dataset(
     rules = DatumRules(train_on=config.train_on, max_length=limit, truncate=config.truncate)
     data = yield from from_result(build_data(state.rows, ChatTemplateRenderer(state.tokenizer), rules))
     total_steps = config.epochs * steps_per_epoch(len(data), batch_size=config.batch_size)
-    position = position_of(config, state.session, num_examples=len(data))
+    position = yield from from_result(position_of(state, num_examples=len(data)))
     yield from tell(
         DatasetBuilt(
             num_examples=len(data),
@@ -63,6 +63,7 @@ def build_supervised_dataset(
             step=position.step,
             epoch=position.epoch,
             batches_done=position.batches_done,
+            data_digest=position.data_digest,
         )
     )
 

@@ -9,6 +9,7 @@ from crucible.kitchen.stages.distillation import (
     DistillationState,
     build_distillation_dataset,
     cleanup_teacher,
+    evaluate_distillation,
     get_distillation_batch,
     get_imitation_batch,
     init_teacher,
@@ -32,7 +33,8 @@ from crucible.kitchen.stages.training import (
 
 passes = Passes[DistillationState]()
 when = Conditions[DistillationState]()
-measure = conditional(when.is_measured, evaluate)
+measured = evaluate_distillation >> evaluate
+measure = conditional(when.should_measure, measured)
 
 on_policy_batch = (
     get_distillation_batch
@@ -40,7 +42,7 @@ on_policy_batch = (
     >> policy_update
     >> log_distillation_metrics
     >> conditional(when.should_checkpoint, save_checkpoint)
-    >> conditional(when.should_evaluate, evaluate)
+    >> conditional(when.should_evaluate, measured)
 )
 imitation_batch = (
     get_imitation_batch
@@ -49,7 +51,7 @@ imitation_batch = (
     >> await_step
     >> log_step_metrics
     >> conditional(when.should_checkpoint, save_checkpoint)
-    >> conditional(when.should_evaluate, evaluate)
+    >> conditional(when.should_evaluate, measured)
 )
 on_policy = loop("epochs", passes.epochs, passes.set_epoch >> loop("dist_batches", passes.batches, on_policy_batch))
 off_policy = teacher_inference >> loop(

@@ -1,4 +1,4 @@
-"""The feedback loop: when a deployed model's feedback gives a reason, train again on it, and measure drift from there."""
+"""The feedback loop: when a deployed model's feedback gives a reason, train again on it, and measure from there."""
 
 from crucible.kitchen.flow import conditional, zoom
 from crucible.kitchen.stages.feedback import (

@@ -4,6 +4,7 @@ from crucible.kitchen.flow import conditional, loop
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
+from crucible.kitchen.stages.evaluation import evaluate
 from crucible.kitchen.stages.passes import Passes
 from crucible.kitchen.stages.preference import (
     PreferenceConfig,
@@ -13,9 +14,7 @@ from crucible.kitchen.stages.preference import (
     dpo_forward_backward,
     evaluate_preferences,
     get_preference_batch,
-    has_held_out,
     log_dpo_metrics,
-    should_measure,
 )
 from crucible.kitchen.stages.registration import register_model
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
@@ -23,7 +22,8 @@ from crucible.kitchen.stages.training import await_step, log_epoch_metrics, opti
 
 passes = Passes[PreferenceState]()
 when = Conditions[PreferenceState]()
-measure = conditional(has_held_out, evaluate_preferences)
+measured = evaluate_preferences >> evaluate
+measure = conditional(when.should_measure, measured)
 
 train_batch = (
     get_preference_batch
@@ -32,7 +32,7 @@ train_batch = (
     >> await_step
     >> log_dpo_metrics
     >> conditional(when.should_checkpoint, save_checkpoint)
-    >> conditional(should_measure, evaluate_preferences)
+    >> conditional(when.should_evaluate, measured)
 )
 train_epoch = passes.set_epoch >> loop("pref_batches", passes.batches, train_batch) >> log_epoch_metrics
 

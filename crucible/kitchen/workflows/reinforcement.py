@@ -26,7 +26,6 @@ from crucible.kitchen.stages.reinforcement import (
 from crucible.kitchen.stages.rollouts import (
     RolledOut,
     compute_advantages,
-    drop_if_stale,
     log_rl_metrics,
     roll_out,
     take_rollout,
@@ -43,7 +42,7 @@ Workflow: TypeAlias = Stage[
 
 passes = Passes[ReinforcementState]()
 when = Conditions[ReinforcementState]()
-measure = conditional(when.is_measured, evaluate)
+measure = conditional(when.should_measure, evaluate)
 
 learn = (
     compute_advantages
@@ -74,11 +73,11 @@ def reinforcement(environment_of: EnvironmentOf[R]) -> Workflow[R]:
     return _ended(begin >> loop("epochs", passes.epochs, rounds), "reinforcement")
 
 
-def reinforcement_async(environment_of: EnvironmentOf[R], *, buffer: int = 1) -> Workflow[R]:
-    """Make the workflow that rolls out the next batches while it learns from the last, at most `buffer` ahead.
+def reinforcement_async(environment_of: EnvironmentOf[R]) -> Workflow[R]:
+    """Make the workflow that rolls out the next batches while it learns from the last, at most `max_staleness` ahead.
 
-    Each round is of the newest policy when it was begun. One that has become older than `max_staleness` optimizer steps is
-    dropped.
+    Each round is of the newest policy when it was begun, and waits to be begun where it would become too stale: every round
+    is learned from, none in vain.
     """
 
     @do
@@ -92,8 +91,13 @@ def reinforcement_async(environment_of: EnvironmentOf[R], *, buffer: int = 1) ->
         groups = yield from environment_groups(state, indices, environment_of)
         return (yield from roll_out(state, groups, number))
 
-    rounds = stream_loop("rollouts", roll_out_next, take_rollout >> drop_if_stale >> learn, buffer=buffer)
+    rounds = stream_loop("rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead)
     return _ended(begin >> rounds, "reinforcement_async")
+
+
+def max_rounds_ahead(state: ReinforcementState) -> int:
+    """Give how many rounds are rolled out ahead: a round that is begun then can become no staler than that."""
+    return state.config.max_staleness
 
 
 def _ended(

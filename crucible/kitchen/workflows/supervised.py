@@ -24,7 +24,7 @@ from crucible.kitchen.stages.training import (
 
 passes = Passes[SupervisedState]()
 when = Conditions[SupervisedState]()
-measure = conditional(when.is_measured, evaluate)
+measure = conditional(when.should_measure, evaluate)
 
 train_batch = (
     get_batch

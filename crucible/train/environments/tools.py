@@ -10,7 +10,7 @@ from crucible.effects import Do, Eff, Failure, Result, Success, attempt, do, fol
 from crucible.train.environments.conversations import MessageEnv, Reply
 from crucible.train.environments.interface import EnvironmentFailed
 from crucible.train.renderers import Renderer
-from crucible.train.types import Message, ToolCall, ToolSpec, text_of
+from crucible.train.types import Message, ToolCall, ToolResult, ToolSpec, text_of
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -125,9 +125,13 @@ def final_text(conversation: Sequence[Message]) -> str:
     return text_of(conversation[-1]) if conversation else ""
 
 
-def _told(call: ToolCall, result: Result[str, ToolFailed]) -> Message:
-    content = fold(result, lambda said: said, lambda error: f"error: {error}")
-    return Message(role="tool", content=content, tool_call_id=call.id, name=call.name)
+def _told(call: ToolCall, said: Result[str, ToolFailed]) -> Message:
+    result = fold(
+        said,
+        lambda content: ToolResult(call=call, content=content),
+        lambda error: ToolResult(call=call, content=str(error), is_error=True),
+    )
+    return result.message()
 
 
 def _refused(message: str) -> Result[None, ToolFailed]:

@@ -75,6 +75,26 @@ class Message:
     trainable: bool | None = None
 
 
+@attrs.frozen(kw_only=True)
+class ToolResult:
+    """What a tool said to a call; `is_error` where it could not do what it was asked."""
+
+    call: ToolCall
+    content: str
+    is_error: bool = False
+
+    def message(self) -> Message:
+        """Write it as the message that the model reads.
+
+        >>> ToolResult(
+        ...     call=ToolCall(name="add", arguments="[]", id="1"), content="no numbers", is_error=True
+        ... ).message().content
+        'error: no numbers'
+        """
+        content = f"error: {self.content}" if self.is_error else self.content
+        return Message(role="tool", content=content, tool_call_id=self.call.id, name=self.call.name)
+
+
 def parts_of(message: Message) -> tuple[Part, ...]:
     """Give the content as parts; empty text is no part.
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from crucible.effects import Success, perform
 from crucible.kitchen.stages.checkpoints import cleanup, close_quietly, is_due, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
+from crucible.kitchen.stages.positions import checkpoint_name
 from crucible.kitchen.stages.supervised import SupervisedConfig, SupervisedState
 from crucible.telemetry.events import ArtifactSaved, CheckpointSaved
 from crucible.train.errors import BackendFailed, SessionClosed
@@ -30,7 +31,8 @@ def test_a_checkpoint_is_named_after_its_step_told_and_kept_in_the_state() -> No
     handlers, told = handlers_of(), Told()
     state = handlers.run(save_checkpoint(opened(handlers)), writer=told).unwrap().state
     assert state.checkpoint is not None
-    assert (state.checkpoint.name, state.checkpoint.step) == ("step_000000", 0)
+    assert (state.checkpoint.name, state.checkpoint.step) == (checkpoint_name(state), 0)
+    assert state.checkpoint.name.startswith("step_000000_size_16_seed_0_data_")
     assert told.events[1][1] == CheckpointSaved(step=0, path=state.checkpoint.path)
 
 
@@ -58,8 +60,8 @@ def test_what_is_due_after_a_step_is_read_off_the_configuration() -> None:
     state = opened(handlers_of(), config).state
 
     def due(step: int, config: SupervisedConfig = config) -> tuple[bool, bool, bool, bool]:
-        it = attrs.evolve(state, step=step, step_before=step - 1, config=config)
-        return (when.should_checkpoint(it), when.should_evaluate(it), when.is_measured(it), when.is_registered(it))
+        it = attrs.evolve(state, step=step, step_before=step - 1, measured_step=2, config=config)
+        return (when.should_checkpoint(it), when.should_evaluate(it), when.should_measure(it), when.is_registered(it))
 
     assert [due(step) for step in (1, 2, 3)] == [
         (False, False, False, False),
@@ -69,6 +71,6 @@ def test_what_is_due_after_a_step_is_read_off_the_configuration() -> None:
     full = attrs.evolve(config, evaluation=HELD_OUT, register_as="talker")
     assert [due(step, full) for step in (1, 2, 3)] == [
         (False, False, True, True),
-        (True, False, True, True),
+        (True, False, False, True),
         (False, True, True, True),
     ]

@@ -73,7 +73,9 @@ def test_what_was_scored_is_told_and_kept_in_the_state() -> None:
     async def all_right(call: Call, proceed: Proceed) -> Result[object, object]:
         [request] = call.arguments
         assert isinstance(request, EvaluationRequest)
-        right = tuple(AnsweredRow(row=it.row, answer=it.expected, expected=it.expected) for it in request.examples)
+        right = tuple(
+            AnsweredRow(row=it.row, answer=it.expected or "", expected=it.expected) for it in request.examples
+        )
         return await proceed(attrs.evolve(call, arguments=(attrs.evolve(request, examples=right),)))
 
     handlers = meddling(handlers, call_number("Evaluator.evaluate"), all_right)
@@ -96,12 +98,12 @@ def test_the_sampling_session_is_closed_also_when_sampling_fails_and_when_closin
 @pytest.mark.parametrize(
     "row",
     [
-        {"messages": [{"role": "user", "content": "?"}]},
+        {"messages": []},
         {"messages": [{"role": "assistant", "content": "!"}]},
         {"text": "?"},
     ],
 )
-def test_a_row_without_a_question_and_an_answer_is_refused_with_its_index(row: Row) -> None:
+def test_a_row_without_a_question_is_refused_with_its_index(row: Row) -> None:
     error = question_of(row, RENDERER, index=7).failure()
     assert isinstance(error, InvalidRequest)
     assert error.index == 7

@@ -1,16 +1,14 @@
 """Passes over the data: which batches are left, from wherever a run goes on."""
 
 import attrs
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.effects import Handlers
 from crucible.kitchen import Context, Iteration
-from crucible.kitchen.stages.passes import Passes, Position, checkpoint_name, position_of
+from crucible.kitchen.stages.passes import Passes
 from crucible.kitchen.stages.supervised import SupervisedState
 from crucible.train.algorithms.batching import epoch_batches
-from crucible.train.types import TrainingSession
 from tests.kitchen.stages.small import opened
 from tests.kitchen.workflows.small import BASE, handlers_of
 
@@ -46,21 +44,3 @@ def test_the_epochs_left_begin_with_the_one_of_the_state() -> None:
 
 def test_the_stage_is_shown_under_its_own_name() -> None:
     assert PASSES.set_epoch.name == "set_epoch"
-
-
-def resumed_from(path: str, *, step: int) -> Position:
-    session = TrainingSession(id="s", model="m", max_length=9, step=step)
-    return position_of(attrs.evolve(BASE, batch_size=3, resume_from=path), session, num_examples=8)
-
-
-@given(st.integers(0, 20), st.integers(0, 20))
-@pytest.mark.parametrize("end", ["", "/", "~2", "~13"])
-def test_a_run_goes_on_after_the_batches_that_its_checkpoint_had_used(end: str, step: int, batches_done: int) -> None:
-    name = checkpoint_name(attrs.evolve(STATE, step=step, batches_done=batches_done))
-    found = resumed_from(f"store://run/checkpoint/{name}{end}", step=step)
-    assert found == Position(step=step, batches_done=batches_done, epoch=batches_done // 3)
-
-
-def test_a_fresh_run_begins_at_the_beginning() -> None:
-    session = TrainingSession(id="s", model="m", max_length=9)
-    assert position_of(BASE, session, num_examples=8) == Position(step=0, batches_done=0, epoch=0)

@@ -1,5 +1,6 @@
 """The feedback loop on handlers that need nothing: it trains again when there is a reason, on what was exported."""
 
+import json
 from typing import TypeAlias
 
 import attrs
@@ -23,7 +24,7 @@ from crucible.telemetry.events import (
     TriggersChecked,
 )
 from crucible.train.errors import BackendFailed, InvalidRequest, NotFound, TrainError
-from crucible.train.types import DatasetConfig, SessionConfig
+from crucible.train.types import ByteTokenizer, DatasetConfig, SessionConfig
 from tests.kitchen.fakes import call_number, fails_with, meddling
 from tests.kitchen.workflows.runs import Ran, changes_of, ran, sessions_left_open
 
@@ -74,7 +75,8 @@ def test_what_it_does_is_told_in_order() -> None:
     assert told == list(kinds)
     [checked], [curated] = run.events(TriggersChecked), run.events(FeedbackCurated)
     assert (checked.num_triggers, checked.kinds) == (1, "data_count")
-    assert curated.num_examples == sum(curated.sources.values()) == 16
+    assert curated.num_examples == sum(curated.sources.values()) == 8
+    assert set(curated.sources) == {"user_edit", "high_quality"}
 
 
 def test_the_baseline_is_updated_after_the_training_so_that_the_reason_is_gone() -> None:
@@ -121,12 +123,14 @@ def test_too_few_curated_examples_are_an_error_and_nothing_is_exported_or_traine
     assert not run.events(BaselineUpdated)
 
 
-def test_nothing_worth_exporting_is_an_error_and_the_baseline_stays() -> None:
+def test_nothing_worth_training_on_is_an_error_and_the_baseline_stays() -> None:
     dull = tuple(attrs.evolve(one, edited_response=None, score=0.5) for one in DEFAULT_EXCHANGES)
     held = Blobs()
     handlers = noop.all(held=held) | noop.feedback(exchanges={"bot": dull}, blobs=held)
     run = looped(BASE, handlers)
-    assert isinstance(run.outcome.failure(), NotFound)
+    error = run.outcome.failure()
+    assert isinstance(error, InvalidRequest)
+    assert error.message == "0 examples are worth training on, 1 are wanted"
     assert not run.log.of("FeedbackClient.update_baseline")
 
 
@@ -162,3 +166,63 @@ def test_a_replay_without_handlers_gives_what_was_recorded_and_tells_the_same(th
 def test_a_retraining_before_an_export_is_a_defect_that_says_what_to_do() -> None:
     with pytest.raises(ValueError, match="put export_feedback_data before"):
         retraining_config(FeedbackState(config=BASE, triggers=()))
+
+
+EVERY_SOURCE = CurationOptions(limit=5, sources=("hard_example", "diverse", "user_edit"))
+
+
+@pytest.mark.parametrize("curation", [BASE.curation, EVERY_SOURCE, CurationOptions(limit=3, min_score=0.5)])
+def test_exactly_the_curated_examples_are_exported_in_their_order_and_trained_on(curation: CurationOptions) -> None:
+    held = Blobs()
+    retraining = attrs.evolve(RETRAINING, batch_size=99, epochs=1, num_rows=1)
+    run = looped(attrs.evolve(BASE, curation=curation, retraining=retraining), noop.all(held=held))
+    state = run.outcome.unwrap().state
+    exported = [json.loads(line) for line in held.held["feedback/today.jsonl"].splitlines()]
+    said = [[message["content"] for message in row["messages"]] for row in exported]
+    assert said == [[example.prompt, example.response] for example in state.curated] != []
+    [trained] = run.log.of("TrainingClient.forward_backward")
+    assert isinstance(trained.arguments[1], tuple | list)
+    texts = [ByteTokenizer().decode(datum.model_input.tokens) for datum in trained.arguments[1]]
+    assert len(texts) == len(said)
+    assert all(any(prompt in text and answer[:-1] in text for text in texts) for prompt, answer in said)
+
+
+def test_an_export_under_the_path_of_an_older_one_goes_beside_it() -> None:
+    held = Blobs()
+    looped(BASE, noop.all(held=held)).outcome.unwrap()
+    before = held.held["feedback/today.jsonl"]
+    later = attrs.evolve(BASE, curation=attrs.evolve(BASE.curation, limit=3))
+    state = looped(later, noop.all(held=held)).outcome.unwrap().state
+    assert state.exported is not None
+    assert state.trained is not None
+    assert state.exported.path == state.trained.config.dataset.name == "feedback/today~2.jsonl"
+    assert state.trained.num_examples == 3
+    assert held.held["feedback/today.jsonl"] == before
+
+
+def test_what_a_failed_training_was_to_learn_is_curated_again() -> None:
+    ill, handlers = BackendFailed(message="out of memory"), noop.all()
+    broken = looped(BASE, meddling(handlers, call_number("TrainingClient.optim_step", 1), fails_with(ill)))
+    assert broken.outcome == Failure(ill)
+    again = looped(BASE, handlers).outcome.unwrap().state
+    assert again.trained is not None
+    assert len(again.curated) == 8
+
+
+def test_what_was_trained_on_is_trained_on_again_only_when_asked() -> None:
+    handlers, eager = noop.all(), attrs.evolve(BASE, thresholds=attrs.evolve(NEVER, num_examples=1))
+    looped(eager, handlers).outcome.unwrap()
+    curated = handlers.run(perform(FeedbackClient.curate, "bot", BASE.curation)).unwrap()
+    assert curated == ()
+    everything = attrs.evolve(BASE.curation, include_trained=True)
+    assert len(handlers.run(perform(FeedbackClient.curate, "bot", everything)).unwrap()) == 8
+
+
+def test_a_configuration_that_can_never_train_is_named() -> None:
+    retraining = attrs.evolve(RETRAINING, eval_every=2)
+    config = attrs.evolve(BASE, retraining=retraining, min_examples=9, curation=CurationOptions(limit=3))
+    assert BASE.problems() == ()
+    assert config.problems() == (
+        "retraining: eval_every is 2 but there is no evaluation: give one, or set eval_every to 0",
+        "min_examples is 9, but curation.limit is 3",
+    )

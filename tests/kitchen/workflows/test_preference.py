@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from crucible.effects import Diverged, Failure, Handlers, Journal, perform, record, replay, trace
 from crucible.kitchen import Context
+from crucible.kitchen.config import EvaluationConfig
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.noop import EveryPort, Shelf
 from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceLossName, PreferenceState
 from crucible.kitchen.workflows.preference import preference
-from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
+from crucible.telemetry.events import DatasetBuilt, EvaluationCompleted, PreferencesEvaluated, PreferenceStep
 from crucible.train.errors import (
     BackendFailed,
     InvalidRequest,
@@ -292,7 +293,28 @@ def test_measuring_asks_for_a_forward_pass_and_for_no_gradient() -> None:
 
 def test_held_out_pairs_are_measured_every_so_many_steps_too() -> None:
     run = fought(attrs.evolve(BASE, held_out=TEST, epochs=2, eval_every=2))
-    assert [event.step for event in run.events(PreferencesEvaluated)] == [0, 2, 4, 6, 6]
+    assert [event.step for event in run.events(PreferencesEvaluated)] == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_answers_are_measured_before_after_and_every_so_many_steps_with_held_out_pairs_or_without(
+    *, ranked: bool
+) -> None:
+    asked: tuple[Row, ...] = ({"prompt": "1?", "completion": "yes 1", "chosen": "yes 1", "rejected": "no 1"},)
+    config = attrs.evolve(
+        BASE,
+        held_out=TEST if ranked else None,
+        evaluation=EvaluationConfig(dataset=TEST, max_tokens=3),
+        epochs=2,
+        eval_every=2,
+        register_as="duellist",
+    )
+    run = fought(config, on_nothing(DUELS, asked))
+    assert [event.step for event in run.events(EvaluationCompleted)] == [0, 2, 4, 6]
+    assert [event.step for event in run.events(PreferencesEvaluated)] == ([0, 2, 4, 6] if ranked else [])
+    metrics = run.outcome.unwrap().state.metrics
+    assert metrics.keys() >= ({"accuracy", "margin"} if ranked else {"accuracy"})
+    assert len(run.log.of("Evaluator.evaluate")) == 4
 
 
 def test_a_held_out_split_without_rows_is_an_error_that_says_so() -> None:

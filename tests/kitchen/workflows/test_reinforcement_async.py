@@ -37,7 +37,7 @@ configs = st.builds(
     group_size=st.integers(1, 2),
     policy_epochs=st.integers(1, 2),
     num_minibatches=st.integers(1, 2),
-    max_staleness=st.integers(0, 6),
+    max_staleness=st.integers(1, 4),
     kl_coef=st.sampled_from([0.0, 0.1]),
     save_every=st.integers(0, 2),
 )
@@ -63,20 +63,19 @@ def test_the_reward_rises() -> None:
 
 
 @settings(max_examples=15)
-@given(configs, st.integers(1, 3), st.integers(0, 6), st.integers(0, 6))
-def test_every_round_is_consumed_once_and_none_that_is_trained_on_is_staler_than_allowed(
-    config: ReinforcementConfig, buffer: int, sampling: int, training: int
+@given(configs, st.integers(0, 6), st.integers(0, 6))
+def test_every_round_is_learned_from_once_and_none_is_staler_than_allowed(
+    config: ReinforcementConfig, sampling: int, training: int
 ) -> None:
     handlers = paced(handlers_of(), sampling=sampling, training=training)
-    run = played(reinforcement_async(letters, buffer=buffer), config, handlers)
+    run = played(reinforcement_async(letters), config, handlers)
     rounds = config.epochs * math.ceil(5 / config.batch_size)
     steps, state = run.events(ReinforcementStep), run.outcome.unwrap().state
     assert len(steps) == len(run.events(RolloutCompleted)) == state.batches_done == rounds
     assert state.epoch == config.epochs
     for event in steps:
-        stale = event.metrics["staleness"]
-        assert 0 <= stale <= (buffer + 1) * config.updates_per_batch
-        assert (event.metrics["num_updates"] > 0) == (stale <= config.max_staleness)
+        assert 0 <= event.metrics["staleness"] <= config.max_staleness
+        assert event.metrics["num_updates"] > 0
     assert sum(e.num_trajectories for e in run.events(RolloutCompleted)) == 5 * config.epochs * config.group_size
     assert state.step == sum(int(event.metrics["num_updates"]) for event in steps)
     assert all(label == taken for label, taken in labels_and_steps(run.log.calls))
@@ -105,14 +104,18 @@ def test_rounds_are_rolled_out_while_the_last_one_is_learned_from() -> None:
     assert stale == [0.0, 1.0, 1.0]
 
 
-def test_with_no_staleness_allowed_late_rounds_are_dropped_and_done_without_an_update() -> None:
-    config = attrs.evolve(BASE, algorithm=grpo(), max_staleness=0, batch_size=1)
-    run = played(reinforcement_async(letters), config, paced(handlers_of(), sampling=1, training=4))
-    steps, state = run.events(ReinforcementStep), run.outcome.unwrap().state
-    dropped = [event for event in steps if event.metrics["staleness"] > 0]
-    assert dropped
-    assert all(event.metrics["num_updates"] == 0 == event.num_tokens for event in dropped)
-    assert (state.step, state.batches_done) == (5 - len(dropped), 5)
+@pytest.mark.parametrize("allowed", [1, 2, 3])
+def test_when_training_is_slow_the_rounds_become_as_stale_as_allowed_and_are_learned_from_all_the_same(
+    allowed: int,
+) -> None:
+    """Each round takes several optimizer steps: staleness counts rounds, so none of them is lost by that."""
+    config = attrs.evolve(
+        BASE, algorithm=grpo(), max_staleness=allowed, batch_size=1, policy_epochs=2, num_minibatches=2
+    )
+    run = played(reinforcement_async(letters), config, paced(handlers_of(), sampling=0, training=9))
+    steps = run.events(ReinforcementStep)
+    assert [event.metrics["staleness"] for event in steps] == [min(place, allowed) for place in range(5)]
+    assert [event.metrics["num_updates"] for event in steps] == [4] * 5
 
 
 @settings(max_examples=10)
@@ -140,7 +143,7 @@ def test_the_same_run_does_the_same(config: ReinforcementConfig) -> None:
 @settings(max_examples=8)
 @given(configs)
 def test_resumed_from_any_checkpoint_the_rounds_that_are_left_are_played(config: ReinforcementConfig) -> None:
-    config, shelf = attrs.evolve(config, save_every=1, max_staleness=9), Shelf()
+    config, shelf = attrs.evolve(config, save_every=1, max_staleness=3), Shelf()
     run = played(reinforcement_async(letters), config, handlers_of(shelf=shelf))
     whole = run.outcome.unwrap().state
     for checkpoint in checkpoints_in(run):
@@ -161,7 +164,6 @@ def test_no_problems_are_an_error() -> None:
     assert isinstance(run.outcome.failure(), InvalidRequest)
 
 
-@pytest.mark.parametrize("buffer", [0, -1])
-def test_a_buffer_without_room_is_refused(buffer: int) -> None:
-    with pytest.raises(ValueError, match="buffer"):
-        played(reinforcement_async(letters, buffer=buffer))
+def test_a_policy_that_may_never_be_stale_is_the_other_workflow() -> None:
+    with pytest.raises(ValueError, match="max_staleness"):
+        attrs.evolve(BASE, max_staleness=0)

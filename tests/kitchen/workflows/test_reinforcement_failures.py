@@ -220,7 +220,7 @@ def test_metrics_and_data_stay_with_their_environment_whatever_is_dropped(
     taught = {datum.group for datum in collected.data}
     assert taught == set(range(5)) - (constant if drop else bad)
     assert all(riddle_of(datum) == str(datum.group) for datum in collected.data)
-    assert collected.metrics["groups_kept"] == len(set(range(5)) - constant) if drop else 5
+    assert collected.metrics["groups_kept"] == (len(set(range(5)) - constant) if drop else 5)
 
 
 def test_the_mean_reward_that_is_told_is_of_all_groups_not_only_of_those_that_teach() -> None:

@@ -231,7 +231,9 @@ def test_a_held_out_row_without_an_answer_is_named_by_its_index() -> None:
     handlers = meddling(handlers_of(), call_number("DatasetStore.read_rows", 2), held_out)
     error = train(attrs.evolve(BASE, evaluation=HELD_OUT), handlers).failure()
     assert error == InvalidRequest(
-        message="the row does not end with an assistant message", fix="give it an answer to compare with", index=1
+        message="the row has no answer to compare with",
+        fix="use rows that have an answer, or an evaluator with the task's own verifier",
+        index=1,
     )
 
 

@@ -89,7 +89,18 @@ def test_a_changed_run_diverges_where_it_first_differs(
     assert argument is None or f"first difference: argument {argument!r}" in message
 
 
-def test_a_changed_learning_rate_diverges_with_both_rates_in_the_message_also_with_telemetry() -> None:
+def test_a_changed_learning_rate_diverges_with_both_rates_in_the_message() -> None:
+    journal = Journal()
+    recorded(FULL, journal).unwrap()
+    with pytest.raises(Diverged) as raised:
+        replayed(attrs.evolve(FULL, learning_rate=5e-4), journal)
+    assert "supervised/epochs[0]/batches[0]/optim_step/#1" in str(raised.value)
+    assert "first difference: argument 'adam'" in str(raised.value)
+    assert "learning_rate=0.0005" in str(raised.value)
+    assert "learning_rate=0.001" in str(raised.value)
+
+
+def test_a_changed_configuration_diverges_where_the_run_is_opened() -> None:
     changed, journal = attrs.evolve(FULL, learning_rate=5e-4), Journal()
 
     def recipe(config: SupervisedConfig) -> Recipe[SupervisedConfig, SupervisedState, TrainError | KitchenError, Ports]:
@@ -99,10 +110,8 @@ def test_a_changed_learning_rate_diverges_with_both_rates_in_the_message_also_wi
     record(handlers, journal).run(execute(recipe(FULL), run_id="evening", clock=ticking())).unwrap()
     with pytest.raises(Diverged) as raised:
         replay(journal).run(execute(recipe(changed), run_id="evening", clock=ticking()))
-    assert "supervised/epochs[0]/batches[0]/optim_step/#1" in str(raised.value)
-    assert "first difference: argument 'adam'" in str(raised.value)
-    assert "learning_rate=0.0005" in str(raised.value)
-    assert "learning_rate=0.001" in str(raised.value)
+    assert "now:      EventStore.open_run" in str(raised.value)
+    assert "first difference: argument 'metadata'" in str(raised.value)
 
 
 @given(st.integers(0, 100))

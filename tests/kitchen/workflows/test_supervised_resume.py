@@ -1,6 +1,7 @@
 """A run that is resumed from any of its checkpoints ends where it would have ended without the break."""
 
 from itertools import pairwise
+from typing import Any
 
 import attrs
 import pytest
@@ -139,3 +140,38 @@ def test_the_path_of_a_checkpoint_is_where_its_event_says() -> None:
     assert isinstance(handlers_of(shelf=shelf).run(work, writer=told), Success)
     [event] = [event for _, event in told.events if isinstance(event, CheckpointSaved)]
     assert shelf.get(event.path, kind="checkpoint").unwrap().step == event.step == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"batch_size": 4}, "batch_size 2, not 4"),
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"num_rows": 7}, "other rows (dataset, num_rows)"),
+    ],
+)
+def test_a_run_is_not_resumed_in_other_batches(changes: dict[str, Any], named: str) -> None:
+    config, shelf = attrs.evolve(BASE, batch_size=2, save_every=3), Shelf()
+    checkpoint = train(config, handlers_of(shelf=shelf)).unwrap().state.checkpoint
+    assert checkpoint is not None
+    other = attrs.evolve(config, resume_from=checkpoint.path, **changes)
+    outcome, log = logged(other, handlers_of(shelf=shelf))
+    error = outcome.failure()
+    assert isinstance(error, InvalidRequest)
+    assert named in error.message
+    assert len(log.of("TrainingClient.close_session")) == 1
+    assert not log.of("TrainingClient.optim_step")
+
+
+def test_a_run_that_starts_from_a_checkpoint_begins_anew_with_its_weights() -> None:
+    config, shelf, told = attrs.evolve(BASE, batch_size=2, save_every=4, schedule="constant"), Shelf(), Told()
+    first = train(config, handlers_of(shelf=shelf)).unwrap().state
+    assert first.checkpoint is not None
+    other = attrs.evolve(config, batch_size=4, seed=7, start_from=first.checkpoint.path)
+    again = handlers_of(shelf=shelf).run(supervised(Context.start(other)), writer=told).unwrap().state
+    assert (again.step, again.batches_done) == (2, 2)
+    steps = steps_in(told)
+    fresh = Told()
+    handlers_of().run(supervised(Context.start(attrs.evolve(other, start_from=None))), writer=fresh).unwrap()
+    assert [event.step for event in steps] == [1, 2]
+    assert steps[0].loss < steps_in(fresh)[0].loss

@@ -10,7 +10,7 @@ from crucible.effects import Failure, Handlers, Result, Success
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.math import _grader
 from crucible.kitchen.handlers.subprocess import EVERY_GUARANTEE, Guarantee
-from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
+from crucible.kitchen.ports import EvaluationReport, EvaluationRequest, Evaluator, expected_answers
 from crucible.train.environments import final_answer
 from crucible.train.errors import (
     BackendFailed,
@@ -57,9 +57,12 @@ class MathVerifier(Evaluator):
             return Failure(InvalidRequest(message=message, fix="ask for accuracy, on at least one example"))
         if importlib.util.find_spec("math_verify") is None:
             return Failure(MissingExtra(extra="math", package="math-verify"))
+        expected = expected_answers(request.examples)
+        if isinstance(expected, Failure):
+            return expected
         scores: list[float] = []
-        for index, example in enumerate(request.examples):
-            graded = await anyio.to_thread.run_sync(self._graded, example)
+        for index, (example, wanted) in enumerate(zip(request.examples, expected.unwrap(), strict=True)):
+            graded = await anyio.to_thread.run_sync(self._graded, example.answer, wanted)
             if isinstance(graded, Failure):
                 return Failure(_located(graded.failure(), index))
             scores.append(float(graded.unwrap()))
@@ -67,8 +70,8 @@ class MathVerifier(Evaluator):
         metrics = {name: accuracy[name] for name in request.metrics}
         return Success(EvaluationReport(metrics=metrics, scores=tuple(scores)))
 
-    def _graded(self, example: AnsweredRow) -> Result[bool, TrainError]:
-        return self._grader.grade(final_answer(example.answer), final_answer(example.expected))
+    def _graded(self, answer: str, expected: str) -> Result[bool, TrainError]:
+        return self._grader.grade(final_answer(answer), final_answer(expected))
 
 
 def _located(error: TrainError, index: int) -> KitchenError:

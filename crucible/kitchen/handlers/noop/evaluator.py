@@ -1,13 +1,13 @@
 """`Evaluator` on nothing: it compares texts."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from crucible.effects import Failure, Handlers, Result, Success
+from crucible.effects import Failure, Handlers, Result
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.noop._losses import nearest
-from crucible.kitchen.ports import EvaluationReport, EvaluationRequest, Evaluator
+from crucible.kitchen.ports import EvaluationReport, EvaluationRequest, Evaluator, expected_answers
 from crucible.train.errors import InvalidRequest
 
 
@@ -51,9 +51,10 @@ class _Evaluator(Evaluator):
         for name in request.metrics:
             if name not in _METRICS:
                 return Failure(InvalidRequest(message=f"unknown metric {name!r}", fix=nearest(name, _METRICS)))
-        means = {
-            name: sum(_METRICS[name](e.answer, e.expected) for e in request.examples) / len(request.examples)
-            for name in request.metrics
-        }
-        scores = tuple(exact_match(example.answer, example.expected) for example in request.examples)
-        return Success(EvaluationReport(metrics=means, scores=scores))
+        return expected_answers(request.examples).map(lambda expected: _report(request, expected))
+
+
+def _report(request: EvaluationRequest, expected: Sequence[str]) -> EvaluationReport:
+    pairs = [(example.answer, wanted) for example, wanted in zip(request.examples, expected, strict=True)]
+    means = {name: sum(_METRICS[name](*pair) for pair in pairs) / len(pairs) for name in request.metrics}
+    return EvaluationReport(metrics=means, scores=tuple(exact_match(*pair) for pair in pairs))

@@ -2,7 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import PurePosixPath
 
 import attrs
 
@@ -83,7 +85,7 @@ class _Deployment:
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self.exchanges = tuple(exchanges)
         self.baseline_size = len(self.exchanges) // 2
-        self.exported: set[tuple[str, str]] = set()
+        self.trained_on: set[str] = set()
 
     @property
     def new(self) -> tuple[Exchange, ...]:
@@ -114,7 +116,7 @@ class _Feedback(FeedbackClient):
     ) -> Result[tuple[Trigger, ...], KitchenError]:
         def checked(deployment: _Deployment) -> tuple[Trigger, ...]:
             drift = max(deployment.drift(lambda e: e.prompt), deployment.drift(lambda e: e.response))
-            quality, count = _mean_score(deployment.exchanges), len(deployment.new)
+            quality, count = _mean_score(deployment.new), len(deployment.new)
             wanted = thresholds
             found = [Trigger(kind="drift_threshold", value=drift, threshold=wanted.drift)] * (drift > wanted.drift)
             if quality is not None and quality < wanted.quality:
@@ -132,36 +134,37 @@ class _Feedback(FeedbackClient):
             fitting = [
                 exchange
                 for exchange in deployment.exchanges
-                if exchange.source in options.sources and exchange.score >= options.min_score
+                if exchange.source in options.sources
+                and exchange.score >= options.min_score
+                and (options.include_trained or exchange.id not in deployment.trained_on)
             ]
             ranked = sorted(fitting, key=lambda e: (CURATION_SOURCES.index(e.source), -e.score, e.id))
             return tuple(_curated(deployment_id, exchange) for exchange in ranked[: options.limit])
 
         return self._find(deployment_id).map(curated)
 
-    async def export(self, deployment_id: str, options: ExportOptions) -> Result[FeedbackExport, KitchenError]:
-        def row(exchange: Exchange) -> Row | None:
-            if exchange.source not in {"user_edit", "high_quality"}:
-                return None
-            user = {"role": "user", "content": exchange.prompt}
-            return {"messages": [user, {"role": "assistant", "content": exchange.best_response}]}
-
-        return self._find(deployment_id).bind(lambda found: self._exported(found, "conversations", row, options))
+    async def export(
+        self, deployment_id: str, examples: Sequence[CuratedExample], options: ExportOptions
+    ) -> Result[FeedbackExport, KitchenError]:
+        rows = [_conversation(example) for example in examples]
+        return self._find(deployment_id).bind(lambda _: self._exported(rows, options))
 
     async def export_preference_pairs(
-        self, deployment_id: str, options: ExportOptions
+        self, deployment_id: str, examples: Sequence[CuratedExample], options: ExportOptions
     ) -> Result[FeedbackExport, KitchenError]:
-        def row(exchange: Exchange) -> Row | None:
-            edited = exchange.edited_response
-            if edited is None or edited == exchange.response:
-                return None
-            return {"prompt": exchange.prompt, "chosen": edited, "rejected": exchange.response}
+        rows = [
+            {"prompt": example.prompt, "chosen": example.response, "rejected": example.rejected}
+            for example in examples
+            if example.rejected is not None
+        ]
+        return self._find(deployment_id).bind(lambda _: self._exported(rows, options))
 
-        return self._find(deployment_id).bind(lambda found: self._exported(found, "pairs", row, options))
-
-    async def update_baseline(self, deployment_id: str) -> Result[None, KitchenError]:
+    async def update_baseline(
+        self, deployment_id: str, *, trained_on: Sequence[CuratedExample] = ()
+    ) -> Result[None, KitchenError]:
         def updated(deployment: _Deployment) -> None:
             deployment.baseline_size = len(deployment.exchanges)
+            deployment.trained_on.update(example.event_id for example in trained_on)
 
         return self._find(deployment_id).map(updated)
 
@@ -174,7 +177,7 @@ class _Feedback(FeedbackClient):
 
     async def get_quality_metrics(self, deployment_id: str) -> Result[QualityMetrics, KitchenError]:
         return self._find(deployment_id).map(
-            lambda found: QualityMetrics(average=_mean_score(found.exchanges), count=len(found.exchanges))
+            lambda found: QualityMetrics(average=_mean_score(found.new), count=len(found.new))
         )
 
     def _find(self, deployment_id: str) -> Result[_Deployment, KitchenError]:
@@ -185,9 +188,7 @@ class _Feedback(FeedbackClient):
             self._deployments[deployment_id] = _Deployment(given)
         return Success(self._deployments[deployment_id])
 
-    def _exported(
-        self, deployment: _Deployment, kind: str, row: Callable[[Exchange], Row | None], options: ExportOptions
-    ) -> Result[FeedbackExport, KitchenError]:
+    def _exported(self, rows: Sequence[Row], options: ExportOptions) -> Result[FeedbackExport, KitchenError]:
         if self._blobs is None:
             fix = "make it with blobs: noop.feedback(blobs=...), or use noop.all()"
             return Failure(Unsupported(feature="exporting feedback", backend="noop.feedback", fix=fix))
@@ -195,19 +196,25 @@ class _Feedback(FeedbackClient):
             return Failure(Unsupported(feature=options.format, backend="noop.feedback", fix="export jsonl"))
         if not is_blob_path(options.path):
             return Failure(InvalidRequest(message=f"{options.path!r} is no blob path", fix="use a relative path"))
-        fresh = [
-            (exchange.id, made)
-            for exchange in deployment.exchanges
-            if (options.include_exported or (kind, exchange.id) not in deployment.exported)
-            and (made := row(exchange)) is not None
-        ][: options.limit]
-        if not fresh:
-            return Failure(
-                NotFound(kind="feedback", name=kind, fix="wait for new feedback, or ask for include_exported")
-            )
-        deployment.exported.update((kind, exchange_id) for exchange_id, _ in fresh)
-        self._blobs.held[options.path] = b"".join(json.dumps(made).encode() + b"\n" for _, made in fresh)
-        return Success(FeedbackExport(path=options.path, format="jsonl", num_rows=len(fresh)))
+        if not rows:
+            fix = "give at least one example; a pair is of one that a user edited"
+            return Failure(InvalidRequest(message="there is nothing to export", fix=fix))
+        data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        path = next(path for path in _numbered(options.path) if self._blobs.held.get(path, data) == data)
+        self._blobs.held[path] = data
+        return Success(FeedbackExport(path=path, format="jsonl", num_rows=len(rows)))
+
+
+def _numbered(path: str) -> Iterator[str]:
+    """Give the path, then the same with a number in its name."""
+    yield path
+    for number in count(2):
+        yield str(PurePosixPath(path).with_stem(f"{PurePosixPath(path).stem}~{number}"))
+
+
+def _conversation(example: CuratedExample) -> Row:
+    user, assistant = {"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.response}
+    return {"messages": [user, assistant]}
 
 
 def _curated(deployment_id: str, exchange: Exchange) -> CuratedExample:
@@ -218,6 +225,7 @@ def _curated(deployment_id: str, exchange: Exchange) -> CuratedExample:
         score=exchange.score,
         prompt=exchange.prompt,
         response=exchange.best_response,
+        rejected=None if exchange.best_response == exchange.response else exchange.response,
     )
 
 

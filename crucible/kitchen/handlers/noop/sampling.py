@@ -64,7 +64,12 @@ class _Sampling(SamplingClient):
                 return Failure(problem)
             if num_samples < 1:
                 return Failure(InvalidRequest(message=f"num_samples is {num_samples}", fix="ask for at least 1"))
-            return Success(tuple(self._continue(policy, prompt.tokens, params, num_samples) for prompt in prompts))
+            return Success(
+                tuple(
+                    self._continue(policy, place, prompt.tokens, params, num_samples)
+                    for place, prompt in enumerate(prompts)
+                )
+            )
 
         return self._find(session).bind(sampled)
 
@@ -108,11 +113,11 @@ class _Sampling(SamplingClient):
         return None
 
     def _continue(
-        self, policy: Policy, prompt: tuple[TokenId, ...], params: SamplingParams, num_samples: int
+        self, policy: Policy, place: int, prompt: tuple[TokenId, ...], params: SamplingParams, num_samples: int
     ) -> tuple[Sample, ...]:
-        """Sample continuations of one prompt: a function of the seed, the prompt and the index of the sample."""
+        """Sample continuations of one prompt: a function of the seed, the prompt, its place and that of the sample."""
         room = min(params.max_tokens, self._max_length - len(prompt))
-        draws = (random.Random(f"sample/{params.seed}/{i}/{prompt}") for i in range(num_samples))
+        draws = (random.Random(f"sample/{params.seed}/{place}/{i}/{prompt}") for i in range(num_samples))
         return tuple(_sample(policy, prompt[-1], params, room, draw) for draw in draws)
 
 

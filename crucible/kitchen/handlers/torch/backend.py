@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as ThreadFuture
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -11,7 +12,7 @@ import anyio.to_thread
 
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.torch.errors import error_of
-from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer
+from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer, tokenizer_from
 from crucible.train.errors import BackendFailed, InvalidRequest, MissingExtra, SessionClosed, TrainError
 
 if TYPE_CHECKING:
@@ -82,15 +83,7 @@ class TorchBackend:
 
 def tokenizer_of(loaded: "LoadedModel") -> HfTokenizer:
     """Give a model's tokenizer as a value."""
-    tokenizer = loaded.tokenizer
-    template = tokenizer.chat_template
-    specials = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-    return HfTokenizer(
-        json=tokenizer.backend_tokenizer.to_str(),
-        chat_template=template.get("default") if isinstance(template, dict) else template,
-        eos_token=tokenizer.eos_token_id,
-        special_tokens=specials,
-    )
+    return tokenizer_from(loaded.tokenizer)
 
 
 def checked_name(name: str) -> Result[str, TrainError]:
@@ -103,6 +96,12 @@ def checked_name(name: str) -> Result[str, TrainError]:
         return Success(name)
     fix = "use a plain name, without slashes or a dot in front, such as 'step_000100'"
     return Failure(InvalidRequest(message=f"{name!r} cannot be the name of something saved", fix=fix))
+
+
+def unused(path: Path) -> Path:
+    """Give the path, or the first of `path~2`, `path~3` and so on where there is nothing yet."""
+    numbered = (path.with_name(f"{path.name}~{number}") for number in count(2))
+    return next(free for free in chain([path], numbered) if not free.exists())
 
 
 def checked_arguments(make: Callable[[], T]) -> Result[T, TrainError]:
@@ -136,7 +135,7 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 def _missing_extra() -> MissingExtra | None:
     import importlib.util
 
-    for package in ("torch", "transformers", "peft", "safetensors"):
+    for package in ("torch", "transformers", "safetensors"):
         if importlib.util.find_spec(package) is None:
             return MissingExtra(extra="torch", package=package)
     return None

@@ -1,6 +1,6 @@
 """`HfTokenizer`: a Hugging Face tokenizer as a value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
@@ -12,6 +12,7 @@ from crucible.train.types import Message, TokenId, text_of
 if TYPE_CHECKING:
     import tokenizers
     from jinja2 import Template
+    from transformers import PreTrainedTokenizerBase
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +62,29 @@ class HfTokenizer:
             )
         except TemplateError as error:
             raise ValueError(str(error)) from error
+
+
+def tokenizer_from(pretrained: "PreTrainedTokenizerBase") -> HfTokenizer:
+    """Give a tokenizer of transformers as a value."""
+    template = pretrained.chat_template
+    named: Mapping[str, object] = pretrained.special_tokens_map  # some models name lists of tokens too
+    specials = {name: token for name, token in named.items() if isinstance(token, str)}
+    return HfTokenizer(
+        json=pretrained.backend_tokenizer.to_str(),
+        chat_template=template.get("default") if isinstance(template, dict) else template,
+        eos_token=pretrained.eos_token_id,
+        special_tokens=specials,
+    )
+
+
+def load_tokenizer(folder: str) -> HfTokenizer:
+    """Read a model's tokenizer from its folder.
+
+    Raises: OSError or ValueError when there is none.
+    """
+    from transformers import AutoTokenizer
+
+    return tokenizer_from(AutoTokenizer.from_pretrained(folder))
 
 
 @lru_cache(maxsize=8)

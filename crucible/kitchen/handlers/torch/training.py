@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_arguments, checked_name, tokenizer_of
+from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_arguments, checked_name, tokenizer_of, unused
 from crucible.kitchen.handlers.torch.custom_loss import train_on_custom_loss
 from crucible.train.custom_loss import CustomLoss, selected
 from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
@@ -73,9 +73,12 @@ class TorchTraining(TrainingClient, CustomLossClient):
         loaded = await self._backend.load(config.model)
         if isinstance(loaded, Failure):
             return loaded
-        return await self._open(
-            config, loaded.unwrap(), lambda trainer: trainer.load(Path(path), with_optimizer=with_optimizer), about=path
-        )
+
+        def prepare(trainer: "Trainer") -> None:
+            trainer.load(Path(path), with_optimizer=with_optimizer)
+            trainer.step = trainer.step if with_optimizer else 0
+
+        return await self._open(config, loaded.unwrap(), prepare, about=path)
 
     async def _open(
         self, config: SessionConfig, loaded: "LoadedModel", prepare: "Callable[[Trainer], None]", *, about: str
@@ -176,26 +179,28 @@ class TorchTraining(TrainingClient, CustomLossClient):
         opened = checked_name(name).bind(lambda _: self._find(session))
         if isinstance(opened, Failure):
             return opened
-        trainer, directory = opened.unwrap().trainer, self._backend.root / "checkpoints" / name
+        trainer, wanted = opened.unwrap().trainer, self._backend.root / "checkpoints" / name
 
         def work() -> Checkpoint:
+            directory = unused(wanted)
             trainer.save(directory)
             return Checkpoint(path=str(directory), name=name, step=trainer.step)
 
-        return await self._backend.do(work, about=str(directory))
+        return await self._backend.do(work, about=str(wanted))
 
     async def save_sampler_weights(self, session: TrainingSession, name: str) -> Result[SamplerWeights, TrainError]:
         """Write the adapter to `root/weights/name` in the peft format, which `peft` and others read too."""
         found = checked_name(name).bind(lambda _: self._find(session))
         if isinstance(found, Failure):
             return found
-        opened, directory = found.unwrap(), self._backend.root / "weights" / name
+        opened, wanted = found.unwrap(), self._backend.root / "weights" / name
 
         def work() -> SamplerWeights:
+            directory = unused(wanted)
             opened.trainer.export_adapter(directory)
             return SamplerWeights(path=str(directory), model=opened.model, step=opened.trainer.step)
 
-        return await self._backend.do(work, about=str(directory))
+        return await self._backend.do(work, about=str(wanted))
 
     async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
         """Let go of the adapters; the model stays loaded. What was submitted and has not begun is dropped."""

@@ -1,5 +1,6 @@
 """Every noop handler keeps the promises of its port."""
 
+from itertools import count
 from pathlib import Path
 
 from crucible.effects import Handlers
@@ -59,10 +60,11 @@ def test_blob_store() -> None:
 
 def test_hub_client(tmp_path: Path) -> None:
     files = {"README.md": b"# Hi", "weights/a.bin": b"\0\1", "config.json": b"{}"}
+    numbers = count()
     check_hub_client(
         lambda: noop.hub(repos={"org/model": files}, cache=tmp_path),
         repo=HubRepo(id="org/model"),
-        upload_to=lambda: HubRepo(id="me/new", type="dataset"),
+        upload_to=lambda: HubRepo(id=f"me/new-{next(numbers)}", type="dataset"),
     )
 
 

@@ -180,7 +180,7 @@ def test_a_scripted_model_says_what_it_is_told() -> None:
 
 
 def test_feedback_without_a_place_to_write_refuses_to_export() -> None:
-    result = noop.feedback().run(perform(FeedbackClient.export, "live", ExportOptions(path="x.jsonl")))
+    result = noop.feedback().run(perform(FeedbackClient.export, "live", (), ExportOptions(path="x.jsonl")))
     assert isinstance(result.failure(), Unsupported)
 
 

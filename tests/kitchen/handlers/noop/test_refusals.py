@@ -132,7 +132,7 @@ def test_an_unknown_metric_names_the_nearest() -> None:
     ],
 )
 def test_feedback_refuses_what_it_cannot_write(options: ExportOptions, kind: type) -> None:
-    assert isinstance(noop.all().run(perform(FeedbackClient.export, "live", options)).failure(), kind)
+    assert isinstance(noop.all().run(perform(FeedbackClient.export, "live", (), options)).failure(), kind)
 
 
 def test_a_blob_that_holds_no_rows_is_no_dataset() -> None:

@@ -336,7 +336,7 @@ class TestWholeRuns:
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
     program = """
 import sys
-for name in ("torch", "transformers", "peft", "safetensors"):
+for name in ("torch", "transformers", "safetensors"):
     sys.modules[name] = None  # as if it were not installed
 from crucible.effects import perform
 from crucible.kitchen.handlers import torch

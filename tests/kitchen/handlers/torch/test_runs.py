@@ -43,7 +43,11 @@ def test_the_loss_falls_and_everything_is_saved(root: Path, tiny_folder: str) ->
     assert len(losses) == 12
     assert losses[-1] < 0.8 * losses[0]
     assert result.telemetry_problems == ()
-    assert sorted(one.name for one in (root / "checkpoints").iterdir()) == ["step_000004", "step_000008", "step_000012"]
+    assert sorted(one.name[:11] for one in (root / "checkpoints").iterdir()) == [
+        "step_000004",
+        "step_000008",
+        "step_000012",
+    ]
     assert sorted(one.name for one in (root / "weights").iterdir()) == [
         "evaluated_000000",
         "evaluated_000012",
@@ -56,7 +60,7 @@ def test_the_loss_falls_and_everything_is_saved(root: Path, tiny_folder: str) ->
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(root: Path, tiny_folder: str, step: int) -> None:
     """The checkpoints lie within the first epoch, within the second, and at the end."""
     whole = completed(root / "whole", config_for(tiny_folder))
-    checkpoint = str(root / "whole" / "checkpoints" / f"step_{step:06d}")
+    checkpoint = str(next((root / "whole" / "checkpoints").glob(f"step_{step:06d}_*")))
     resumed = completed(root / "resumed", config_for(tiny_folder, resume_from=checkpoint))
     for name in ("loss", "grad_norm", "learning_rate"):
         assert series(resumed, name) == series(whole, name)[step:]
@@ -82,7 +86,7 @@ def test_the_real_model_learns_and_resumes_bit_for_bit(root: Path, shared_backen
     assert losses[-1] < 0.7 * losses[0]
     checkpoint = whole.context.state.checkpoint
     assert checkpoint is not None
-    middle = str(Path(checkpoint.path).parent / "step_000003")
+    middle = str(next(Path(checkpoint.path).parent.glob("step_000003_*")))
     resumed = completed(
         root / "resumed",
         config_for(smollm2(), epochs=1, save_every=3, learning_rate=1e-3, resume_from=middle),
