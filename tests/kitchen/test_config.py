@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from crucible.kitchen.config import EvaluationConfig, TrainingConfig, problems_of
+from crucible.kitchen.stages.preference import PreferenceConfig
 from crucible.train.types import DatasetConfig, SessionConfig
 
 GOOD = TrainingConfig(session=SessionConfig(model="m"), dataset=DatasetConfig(name="d"))
@@ -42,4 +43,18 @@ def test_every_problem_is_named_with_its_field_and_its_fix() -> None:
     )
     assert problems_of(attrs.evolve(GOOD, evaluation=EvaluationConfig(dataset=GOOD.dataset))) == (
         "evaluation.dataset is the training dataset and split: hold out another split",
+    )
+    assert problems_of(attrs.evolve(GOOD, resume_from="a", start_from="b")) == (
+        "start_from and resume_from are both given: keep one",
+    )
+
+
+def test_held_out_pairs_are_an_evaluation_of_a_preference_run() -> None:
+    pairs = PreferenceConfig(session=GOOD.session, dataset=GOOD.dataset, eval_every=5)
+    test = DatasetConfig(name="d", split="test")
+    assert problems_of(pairs) == problems_of(attrs.evolve(GOOD, eval_every=5)) != ()
+    assert problems_of(attrs.evolve(pairs, held_out=test)) == ()
+    assert problems_of(attrs.evolve(pairs, evaluation=EvaluationConfig(dataset=test))) == ()
+    assert problems_of(attrs.evolve(pairs, held_out=GOOD.dataset)) == (
+        "held_out is the training dataset and split: hold out another split",
     )

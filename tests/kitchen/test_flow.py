@@ -517,6 +517,26 @@ def test_a_producer_that_fails_stops_the_stream_and_what_was_eaten_is_rolled_bac
     assert kitchen.taken_back == list(range(len(kitchen.made), 0, -1))
 
 
+def test_how_far_ahead_a_stream_is_can_be_read_off_its_first_state() -> None:
+    ahead, eaten = [], 0
+
+    def produce(meal: Meal, index: int) -> Eff[int | None, Never, Never]:
+        ahead.append(index - eaten)
+        return pure(index if index < 9 else None)
+
+    @stage
+    def eat(plate: Plate) -> Do[Burnt, Cook, Plate]:
+        nonlocal eaten
+        for _ in range(5):
+            yield from perform(Cook.make, "bite")
+        eaten += 1
+        return plate
+
+    workflow = stream_loop("orders", produce, enter >> eat, buffer=lambda meal: 2 + len(meal.dishes))
+    stove()[1].run(workflow(start())).unwrap()
+    assert max(ahead) == 2
+
+
 def test_a_stream_without_a_buffer_is_refused() -> None:
     with pytest.raises(ValueError, match="a buffer of at least 1"):
         stove()[1].run(stream(1, soup, buffer=0)(start()))

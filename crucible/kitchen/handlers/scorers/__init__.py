@@ -10,7 +10,7 @@ import attrs
 
 from crucible.effects import Failure, Handlers, Result, Success
 from crucible.kitchen.errors import KitchenError
-from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
+from crucible.kitchen.ports import EvaluationReport, EvaluationRequest, Evaluator, expected_answers
 from crucible.train.errors import InvalidRequest
 from crucible.train.scoring import (
     Scorer,
@@ -81,32 +81,37 @@ class ScorerEvaluator(Evaluator):
             return _refused(f"there is no metric {unknown[0]!r}", fix)
         if not request.examples:
             return _refused("there is nothing to judge", "give at least one example")
+        expected = expected_answers(request.examples)
+        return expected if isinstance(expected, Failure) else self._report(request, expected.unwrap())
+
+    def _report(self, request: EvaluationRequest, expected: Sequence[str]) -> Result[EvaluationReport, KitchenError]:
+        pairs = [(example.answer, wanted) for example, wanted in zip(request.examples, expected, strict=True)]
         names = {self.score, *(name for name in request.metrics if name in self.scorers)}
         scores: dict[str, tuple[float, ...]] = {}
         for name in sorted(names):
-            scored = _scores(name, self.scorers[name], request.examples)
+            scored = _scores(name, self.scorers[name], pairs)
             if isinstance(scored, Failure):
                 return scored
             scores[name] = scored.unwrap()
-        metrics = {name: self._metric(name, scores, request.examples) for name in request.metrics}
+        metrics = {name: self._metric(name, scores, pairs) for name in request.metrics}
         return Success(EvaluationReport(metrics=metrics, scores=scores[self.score]))
 
-    def _metric(self, name: str, scores: Mapping[str, tuple[float, ...]], examples: Sequence[AnsweredRow]) -> float:
+    def _metric(self, name: str, scores: Mapping[str, tuple[float, ...]], pairs: Sequence[tuple[str, str]]) -> float:
         own = scores[self.score]
         if name == "accuracy":
             return sum(score == 1.0 for score in own) / len(own)
         if name in MEASURES and name not in self.scorers:
-            return MEASURES[name]([it.answer.strip() for it in examples], [it.expected.strip() for it in examples])
+            return MEASURES[name]([answer.strip() for answer, _ in pairs], [expected.strip() for _, expected in pairs])
         return math.fsum(scores.get(name, own)) / len(own)
 
 
-def _scores(name: str, scorer: Scorer, examples: Sequence[AnsweredRow]) -> Result[tuple[float, ...], KitchenError]:
+def _scores(name: str, scorer: Scorer, pairs: Sequence[tuple[str, str]]) -> Result[tuple[float, ...], KitchenError]:
     scores: list[float] = []
-    for index, example in enumerate(examples):
+    for index, (answer, expected) in enumerate(pairs):
         try:
-            scores.append(scorer(example.answer, example.expected))
+            scores.append(scorer(answer, expected))
         except (ValueError, re.error) as error:
-            return _refused(f"{name} cannot score by {example.expected!r}: {error}", "correct the row", index)
+            return _refused(f"{name} cannot score by {expected!r}: {error}", "correct the row", index)
     return Success(tuple(scores))
 
 

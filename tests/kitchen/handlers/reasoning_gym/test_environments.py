@@ -6,12 +6,17 @@ from typing import Never
 import pytest
 
 from crucible.effects import Eff, Failure, perform, pure
+from crucible.kitchen import Context
+from crucible.kitchen.config import EvaluationConfig
 from crucible.kitchen.environments import RowRules, row_environment
-from crucible.kitchen.handlers import reasoning_gym
+from crucible.kitchen.handlers import noop, reasoning_gym
+from crucible.kitchen.stages.distillation import DistillationConfig
+from crucible.kitchen.stages.evaluation import held_out_questions, judge
+from crucible.kitchen.workflows import distillation
 from crucible.train.environments import StopCondition, rollout
 from crucible.train.ports import DatasetStore
 from crucible.train.renderers import ChatTemplateRenderer
-from crucible.train.types import ByteTokenizer, DatasetConfig, ModelInput, Row, Sample
+from crucible.train.types import ByteTokenizer, DatasetConfig, ModelInput, Row, Sample, SamplingConfig, SessionConfig
 
 RENDERER = ChatTemplateRenderer(ByteTokenizer())
 HANDLERS = reasoning_gym.datasets() | reasoning_gym.verifier()
@@ -58,3 +63,29 @@ def test_a_task_that_is_not_there_loses_the_trajectory_with_its_cause() -> None:
     result = HANDLERS.run(rollout(environment, lambda prompt, stop: pure(sample)))
     assert isinstance(result, Failure)
     assert "no_such_task" in str(result.failure())
+
+
+def test_a_task_that_names_no_answers_is_evaluated_by_its_verifier_alone() -> None:
+    """Any conclusion that follows is right: the row holds none to compare with, its metadata an example."""
+    test = DatasetConfig(name="propositional_logic", split="test", options={"size": 4})
+    config = EvaluationConfig(dataset=test, max_tokens=4)
+    questions = HANDLERS.run(held_out_questions(config, RENDERER)).unwrap()
+    assert [question.expected for question in questions] == [None] * len(questions) != []
+    right = [str(question.row["metadata"]["example_answer"]) for question in questions]  # type: ignore[index]  # a dict
+    assert HANDLERS.run(judge(config, questions, right)).unwrap().metrics == {"accuracy": 1.0}
+    wrong = ["no formula"] * len(questions)
+    assert HANDLERS.run(judge(config, questions, wrong)).unwrap().metrics == {"accuracy": 0.0}
+
+
+def test_a_whole_run_is_measured_on_a_task_that_names_no_answers() -> None:
+    dataset = DatasetConfig(name="propositional_logic", options={"size": 4})
+    evaluation = EvaluationConfig(dataset=DatasetConfig(name="graph_color", split="test"), num_examples=2, max_tokens=4)
+    config = DistillationConfig(
+        session=SessionConfig(model="noop"),
+        dataset=dataset,
+        teachers=(SamplingConfig(model="other"),),
+        max_tokens=2,
+        evaluation=evaluation,
+    )
+    state = (noop.all() | HANDLERS).run(distillation(Context.start(config))).unwrap().state
+    assert state.metrics["accuracy"] == 0.0
