@@ -43,7 +43,7 @@ def main(port: int, upstream: str) -> None:
 
         do_GET = do_POST = do_PUT = do_DELETE = pass_on
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the standard library
             """Say nothing."""
 
     ThreadingHTTPServer(("127.0.0.1", port), PassThrough).serve_forever()

