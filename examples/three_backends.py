@@ -44,7 +44,7 @@ def main() -> None:
     """Run the recipe on the backends that are named; on noop when none is."""
     for name in sys.argv[1:] or ["noop"]:
         with TemporaryDirectory() as root, backend(name, Path(root)) as handlers:
-            result = run(small, handlers, config).alt(print).unwrap()
+            result = run(small, handlers, config).unwrap()
         losses = [round(point.value, 3) for point in result.metrics if point.name == "loss"]
         print(f"{name:6} {losses}")
 

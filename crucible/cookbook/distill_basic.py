@@ -21,7 +21,7 @@ from crucible.kitchen.stages.distillation import DistillationConfig, Distillatio
 from crucible.kitchen.stages.supervised import SupervisedConfig, SupervisedState
 from crucible.kitchen.workflows import distillation, supervised
 from crucible.train.errors import TrainError
-from crucible.train.types import DatasetConfig, LoraConfig, SamplingConfig, SessionConfig
+from crucible.train.types import LoraConfig, SamplingConfig, SessionConfig
 
 
 @attrs.frozen(kw_only=True)
@@ -67,13 +67,12 @@ teach_and_distill = (zoom(first, taught, supervised) >> zoom(then, graduated, di
 def recipe(
     model: str, seed: int = 0, num_rows: int = 320
 ) -> Recipe[Lessons, DistillationState, TrainError | KitchenError, MachinePorts]:
-    """Make the recipe: the teacher learns from `num_rows` problems, the student answers as many others, 16 in a round."""
+    """Make the recipe: the teacher learns from `num_rows` problems, the student answers the same, 16 in a round."""
     teacher = attrs.evolve(sl_basic.recipe(model, seed, num_rows).default_config, evaluation=None)
-    options = {"size": num_rows, "seed": seed + 1000, **sl_basic.TASK}
-    held_out = DatasetConfig(name="chain_sum", split="test", options=options)
+    held_out = attrs.evolve(teacher.dataset, split="test")
     student = DistillationConfig(
         session=SessionConfig(model=model, lora=LoraConfig(rank=16, seed=seed)),
-        dataset=DatasetConfig(name="chain_sum", options=options),
+        dataset=teacher.dataset,
         teachers=(SamplingConfig(model=model),),
         batch_size=16,
         group_size=2,

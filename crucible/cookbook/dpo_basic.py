@@ -29,7 +29,7 @@ def recipe(
     config = PreferenceConfig(
         session=SessionConfig(model=model, lora=LoraConfig(rank=16, seed=seed)),
         dataset=DatasetConfig(name="chain_sum", options=options),
-        held_out=DatasetConfig(name="chain_sum", split="test", options={**options, "size": 64}),
+        held_out=DatasetConfig(name="chain_sum", split="test", options=options),
         batch_size=8,
         learning_rate=2e-4,
         schedule="cosine",

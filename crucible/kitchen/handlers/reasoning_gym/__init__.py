@@ -41,7 +41,8 @@ def datasets() -> Handlers[DatasetStore]:
 
     Each row is a conversation (`messages`) and, where another row's answer is wrong for it, a pair (`prompt`, `chosen`,
     `rejected`). `DatasetConfig.options` are the task's own, and `size` (1000 rows) and `seed` (0). The two splits are drawn from seeds
-    far apart; rows of `test` whose question stands in `train` too are left out, so what is held out was never seen.
+    far apart, and rows of `test` whose question stands in the `train` of the same options are left out. So give both splits the
+    same options, `size` and `seed` too, for what is held out never to be seen.
     A task without reference answers gives rows without an assistant message: something to sample for, not to imitate.
     """
     return DatasetStore.handled_by(RowStore(_read_split))

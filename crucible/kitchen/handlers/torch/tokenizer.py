@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import attrs
@@ -77,14 +78,17 @@ def tokenizer_from(pretrained: "PreTrainedTokenizerBase") -> HfTokenizer:
     )
 
 
-def load_tokenizer(folder: str) -> HfTokenizer:
-    """Read a model's tokenizer from its folder.
+def load_tokenizer(path: str) -> HfTokenizer:
+    """Read a model's tokenizer from its folder, or from its `.gguf` file.
 
     Raises: OSError or ValueError when there is none.
     """
     from transformers import AutoTokenizer
 
-    return tokenizer_from(AutoTokenizer.from_pretrained(folder))
+    where = Path(path)
+    if where.is_file():
+        return tokenizer_from(AutoTokenizer.from_pretrained(where.parent, gguf_file=where.name))
+    return tokenizer_from(AutoTokenizer.from_pretrained(path))
 
 
 @lru_cache(maxsize=8)

@@ -31,7 +31,10 @@ from crucible.train.types import (
 URL = os.environ.get("CRUCIBLE_TINKER_URL")
 if URL is None:
     pytest.skip("CRUCIBLE_TINKER_URL names no Tinker server", allow_module_level=True)
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # the SDK leaves connections open
+]
 
 MODEL = os.environ.get("CRUCIBLE_TINKER_MODEL", "Qwen/Qwen3-8B")
 CONFIG = tinkex.TinkerConfig(

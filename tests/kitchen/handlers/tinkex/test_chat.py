@@ -25,14 +25,14 @@ def check(make: Callable[[], Handlers[LLMClient]]) -> None:
 
 
 def test_a_conversation_on_noop() -> None:
-    check(lambda: on_noop(max_tokens=4096))
+    check(lambda: on_noop(max_tokens=4096, seed=1))
 
 
 def test_a_conversation_on_a_tinker_server() -> None:
     with serve(noop.all(), models=["any"]) as server:
         config = tinkex.TinkerConfig(base_url=server.url, api_key=server.api_key, tokenizer=ByteTokenizer())
         sampling = tinkex.remote(config)
-        check(lambda: chat.on_sampling(sampling, CONFIG, renderer="chat_template", max_tokens=4096))
+        check(lambda: chat.on_sampling(sampling, CONFIG, renderer="chat_template", max_tokens=4096, seed=1))
 
 
 @pytest.mark.parametrize("options", [ChatOptions(output_schema={}), ChatOptions(tool_choice="required")])

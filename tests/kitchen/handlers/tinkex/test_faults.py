@@ -262,3 +262,23 @@ def test_adapters_that_the_service_does_not_have_are_refused() -> None:
         assert isinstance(handlers.run(started(LoraConfig(alpha=16.0))).failure(), Unsupported)
         bare = LoraConfig(train_mlp=False, train_attn=False)
         assert isinstance(handlers.run(started(bare)).failure(), InvalidRequest)
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_a_server_that_makes_no_model_from_a_checkpoint_loads_it_into_a_fresh_one(with_optimizer: bool) -> None:
+    @do
+    def resumed() -> Do[TrainError, TrainingClient, tuple[float, float]]:
+        session = yield from started()
+        yield from learned(session)
+        yield from perform(TrainingClient.optim_step, session, AdamParams(learning_rate=0.01))
+        saved = yield from perform(TrainingClient.save_checkpoint, session, "kept")
+        config = SessionConfig(model="any")
+        again = yield from perform(TrainingClient.restore_session, config, saved.path, with_optimizer=with_optimizer)
+        return (yield from learned(session)).loss, (yield from learned(again)).loss
+
+    with serve(
+        noop.all(), models=["any"], faults=[Fault("load_weights", Refuse(405), nth=(1,))], api_key=CANARY
+    ) as server:
+        expected, found = remote(server).run(resumed()).unwrap()
+        assert found == pytest.approx(expected)
+        assert len(server.asked("load_weights")) == 2

@@ -1,0 +1,282 @@
+"""`TrainingClient` and `CustomLossClient` on a Tinker server."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future as ThreadFuture
+from typing import TYPE_CHECKING, TypeVar
+
+from crucible.effects import Failure, Result, Success
+from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
+from crucible.kitchen.handlers.tinkex.batches import Batch, batch_of, checked_adam, with_something_trained
+from crucible.kitchen.handlers.tinkex.custom_loss import send_custom_loss
+from crucible.kitchen.handlers.tinkex.errors import About
+from crucible.kitchen.handlers.tinkex.losses import configured
+from crucible.kitchen.handlers.tinkex.restoring import fresh_client, restored_client, step_of
+from crucible.kitchen.handlers.tinkex.session import STEP, OpenSession, Waiting, checked_name
+from crucible.kitchen.handlers.tinkex.wire import adam_to, data_to, stepped_of
+from crucible.kitchen.handlers.torch.tokenizer import tokenizer_from
+from crucible.train.custom_loss import CustomLoss, selected
+from crucible.train.errors import InvalidRequest, NotFound, SessionClosed, TrainError
+from crucible.train.ports import CustomLossClient, TrainingClient
+from crucible.train.types import (
+    AdamParams,
+    Checkpoint,
+    Datum,
+    ForwardBackwardOutput,
+    Future,
+    LossFn,
+    OptimStepOutput,
+    SamplerWeights,
+    SessionConfig,
+    Tokenizer,
+    TrainingSession,
+)
+
+if TYPE_CHECKING:
+    import tinker
+
+T = TypeVar("T")
+
+
+class TinkerTraining(TrainingClient, CustomLossClient):
+    """Trains on a Tinker server. Requests are sent at once, in their order, and never cancelled."""
+
+    def __init__(self, backend: TinkerBackend) -> None:
+        self._backend = backend
+        self._sessions: dict[str, OpenSession] = {}
+        self._prefix = f"tinkex-{secrets.token_hex(4)}"  # so that nothing of another handler, or run, is taken for ours
+        self._count = 0
+
+    async def start_session(self, config: SessionConfig) -> Result[TrainingSession, TrainError]:
+        """Make a model with fresh adapters on the server."""
+        found = await self._backend.connect()
+        connection = found.bind(lambda one: one.check(config.model).map(lambda _: one))
+        if isinstance(connection, Failure):
+            return connection
+        made = await fresh_client(self._backend, connection.unwrap().service, config)
+        return made.map(lambda client: self._register(config, client, connection.unwrap().models.get(config.model), 0))
+
+    async def restore_session(
+        self, config: SessionConfig, path: str, *, with_optimizer: bool = True
+    ) -> Result[TrainingSession, TrainError]:
+        """Make a model from a checkpoint on the server; the steps it holds are read from the checkpoint's metadata."""
+        if not path.startswith("tinker://"):
+            fix = "give the path that save_checkpoint gave, which begins with tinker://"
+            return Failure(NotFound(kind="checkpoint", name=path, fix=fix))
+        connection = await self._backend.connect()
+        if isinstance(connection, Failure):
+            return connection
+        service, models = connection.unwrap().service, connection.unwrap().models
+        made = await restored_client(self._backend, service, config, path, with_optimizer=with_optimizer)
+        if isinstance(made, Failure):
+            return made
+        found = made.unwrap().get_info().model_data.model_name
+        if found not in (None, config.model):
+            message = f"checkpoint {path} is of model {found!r}, not of {config.model!r}"
+            return Failure(InvalidRequest(message=message, fix="restore it with the model it was trained from"))
+        step = await step_of(self._backend, path) if with_optimizer else Success(0)
+        return step.map(lambda step: self._register(config, made.unwrap(), models.get(config.model), step))
+
+    def _register(
+        self, config: SessionConfig, client: "tinker.TrainingClient", limit: int | None, step: int
+    ) -> TrainingSession:
+        self._count += 1
+        max_length = limit or self._backend.config.max_length
+        opened = OpenSession(f"{self._prefix}-{self._count}", client, max_length=max_length, step=step)
+        self._sessions[opened.id] = opened
+        return TrainingSession(id=opened.id, model=config.model, max_length=max_length, step=step)
+
+    async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
+        """Give the model's tokenizer, loaded from where the server says it is."""
+        found = self._find(session.id)
+        if isinstance(found, Failure):
+            return found
+        client = found.unwrap().client
+        source = client.get_info().model_data.tokenizer_id
+        return await self._backend.tokenizer(session.model, source, lambda: tokenizer_from(client.get_tokenizer()))
+
+    async def forward(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        *,
+        loss_fn: LossFn = "cross_entropy",
+        loss_fn_config: Mapping[str, float] | None = None,
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Send a pass without gradients."""
+
+        def sent(opened: OpenSession, batch: Batch) -> Future[ForwardBackwardOutput]:
+            return self._pass(opened, "forward", batch, opened.client.forward)
+
+        return self._find(session.id).bind(
+            lambda opened: _batch(opened, data, loss_fn, loss_fn_config).map(lambda batch: sent(opened, batch))
+        )
+
+    async def forward_backward(
+        self,
+        session: TrainingSession,
+        data: Sequence[Datum],
+        *,
+        loss_fn: LossFn = "cross_entropy",
+        loss_fn_config: Mapping[str, float] | None = None,
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Send a pass with gradients."""
+
+        def sent(opened: OpenSession, batch: Batch) -> Future[ForwardBackwardOutput]:
+            return self._pass(opened, "forward_backward", batch, opened.client.forward_backward)
+
+        return self._find(session.id).bind(
+            lambda opened: (
+                _batch(opened, data, loss_fn, loss_fn_config)
+                .bind(with_something_trained)
+                .map(lambda batch: sent(opened, batch))
+            )
+        )
+
+    async def forward_backward_custom(
+        self, session: TrainingSession, data: Sequence[Datum], loss: CustomLoss
+    ) -> Result[Future[ForwardBackwardOutput], TrainError]:
+        """Send a pass, evaluate the loss where its log-probabilities arrive, and send the pass that has its gradient."""
+
+        def sent(opened: OpenSession, batch: Batch) -> Future[ForwardBackwardOutput]:
+            def send() -> Result[Waiting[ForwardBackwardOutput], TrainError]:
+                return send_custom_loss(self._backend, opened, batch, loss)
+
+            return opened.promise("forward_backward_custom", send)
+
+        return self._find(session.id).bind(
+            lambda opened: (
+                selected(data)
+                .bind(lambda chosen: _batch(opened, chosen, "cross_entropy", None))
+                .bind(with_something_trained)
+                .map(lambda batch: sent(opened, batch))
+            )
+        )
+
+    async def optim_step(
+        self, session: TrainingSession, adam: AdamParams
+    ) -> Result[Future[OptimStepOutput], TrainError]:
+        """Send an optimizer step."""
+
+        def sent(opened: OpenSession) -> Future[OptimStepOutput]:
+            about = About(kind="session", name=opened.id)
+
+            def send() -> Result[Waiting[OptimStepOutput], TrainError]:
+                called = self._backend.called(lambda: opened.client.optim_step(adam_to(adam)).future(), about)
+                return called.map(lambda request: waiting(request, opened.stepping(request)))
+
+            def waiting(
+                request: "ThreadFuture[tinker.types.OptimStepResponse]", count: "ThreadFuture[int]"
+            ) -> Waiting[OptimStepOutput]:
+                async def wait() -> Result[OptimStepOutput, TrainError]:
+                    answer = await self._backend.wait(request, about)
+                    step = await self._backend.wait(count, about)
+                    return answer.bind(lambda answer: step.map(lambda step: stepped_of(answer, adam, step)))
+
+                return wait
+
+            return opened.promise("optim_step", send)
+
+        return self._find(session.id).bind(lambda opened: checked_adam(adam).map(lambda _: sent(opened)))
+
+    async def await_(self, future: Future[T]) -> Result[T, TrainError]:
+        """Wait for what was sent. When the time is up the request goes on, and may be awaited again."""
+        opened = self._find(future.session_id)
+        sending = opened.bind(lambda one: one.promised(future))
+        if isinstance(sending, Failure):
+            return sending
+        about = About(kind="session", name=future.session_id)
+        sent = await self._backend.wait_for_work(sending.unwrap(), about)
+        result = sent if isinstance(sent, Failure) else await sent.unwrap()()
+        opened.unwrap().forget_old(future)
+        return result
+
+    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
+        """Save weights and optimizer on the server; what was sent before is in it, and nothing else."""
+
+        def request(opened: OpenSession, step: int) -> "ThreadFuture[str]":
+            saved = opened.client.save_state(
+                opened.unused("checkpoint", name), self._backend.config.ttl_seconds, user_metadata={STEP: str(step)}
+            )
+            return self._backend.then(saved.future(), lambda answer: answer.path)
+
+        saved = await self._save(session, name, request)
+        return saved.map(lambda done: Checkpoint(path=done[0], name=name, step=done[1]))
+
+    async def save_sampler_weights(self, session: TrainingSession, name: str) -> Result[SamplerWeights, TrainError]:
+        """Save weights for sampling on the server, or make a sampler of the live ones, as configured."""
+
+        def request(opened: OpenSession, step: int) -> "ThreadFuture[str]":
+            unused, backend = opened.unused("weights", name), self._backend
+            if backend.config.sampler_weights == "live":
+                live = opened.client.save_weights_and_get_sampling_client().future()
+                return backend.then(live, lambda client: backend.keep_live(f"{opened.id}/{unused}", client))
+            saved = opened.client.save_weights_for_sampler(
+                unused, backend.config.ttl_seconds, user_metadata={STEP: str(step)}
+            )
+            return backend.then(saved.future(), lambda answer: answer.path)
+
+        saved = await self._save(session, name, request)
+        return saved.map(lambda done: SamplerWeights(path=done[0], model=session.model, step=done[1]))
+
+    async def _save(
+        self, session: TrainingSession, name: str, request: "Callable[[OpenSession, int], ThreadFuture[str]]"
+    ) -> Result[tuple[str, int], TrainError]:
+        """Send a request to save, once it is known how many steps were taken before it; give the path, and the steps."""
+        found = checked_name(name).bind(lambda _: self._find(session.id))
+        if isinstance(found, Failure):
+            return found
+        opened, about = found.unwrap(), About(kind="session", name=session.id)
+
+        def send() -> Result[Waiting[tuple[str, int]], TrainError]:
+            step = self._backend.blocking(lambda: opened.steps(self._backend.config.request_seconds), about)
+            return step.bind(
+                lambda step: self._backend.called(lambda: request(opened, step), about).map(
+                    lambda sent: lambda: self._saved(sent, step, about)
+                )
+            )
+
+        sent = await self._backend.wait_for_work(opened.send(send), about)
+        return sent if isinstance(sent, Failure) else await sent.unwrap()()
+
+    async def _saved(self, sent: "ThreadFuture[str]", step: int, about: About) -> Result[tuple[str, int], TrainError]:
+        return (await self._backend.wait(sent, about)).map(lambda path: (path, step))
+
+    async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
+        """Let go of the session; what was sent is carried out all the same."""
+        opened = self._sessions.pop(session.id, None)
+        if opened is not None:
+            opened.close()
+        return Success(None)
+
+    def _find(self, session_id: str) -> Result[OpenSession, TrainError]:
+        opened = self._sessions.get(session_id)
+        return Success(opened) if opened is not None else Failure(SessionClosed(session_id=session_id))
+
+    def _pass(
+        self,
+        opened: OpenSession,
+        operation: str,
+        batch: Batch,
+        submit: "Callable[..., tinker.APIFuture[tinker.types.ForwardBackwardOutput]]",
+    ) -> Future[ForwardBackwardOutput]:
+        about = About(kind="session", name=opened.id)
+
+        def send() -> Result[Waiting[ForwardBackwardOutput], TrainError]:
+            called = self._backend.called(
+                lambda: submit(data_to(batch.data), batch.loss.name, dict(batch.loss.config) or None).future(), about
+            )
+            return called.map(lambda request: lambda: answered(request))
+
+        async def answered(
+            request: "ThreadFuture[tinker.types.ForwardBackwardOutput]",
+        ) -> Result[ForwardBackwardOutput, TrainError]:
+            return (await self._backend.wait(request, about)).bind(batch.output)
+
+        return opened.promise(operation, send)
+
+
+def _batch(
+    opened: OpenSession, data: Sequence[Datum], loss_fn: LossFn, config: Mapping[str, float] | None
+) -> Result[Batch, TrainError]:
+    return configured(loss_fn, config).bind(lambda loss: batch_of(data, loss, max_length=opened.max_length))
