@@ -2,8 +2,8 @@
 
     python examples/three_backends.py noop torch tinker
 
-Only the handlers differ. The Tinker server is a local one (`crucible.testing.tinker_server`) with torch behind it, so the
-losses are those of torch; with TINKER_API_KEY set, `tinkex.remote()` alone goes to the hosted service.
+Only the handlers differ. The Tinker server is a local one (`crucible.testing.tinker_server`) with torch behind it, so its
+losses are those of torch, up to the rounding of the machine; with TINKER_API_KEY set, `tinkex.remote()` goes to the service.
 """
 
 import sys

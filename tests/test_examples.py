@@ -31,11 +31,13 @@ def test_an_example_runs_and_says_something(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_workflow_trains_a_real_model() -> None:
-    losses = run_example(ROOT / "examples" / "noop_and_torch.py", "torch").split("torch", 1)[1]
-    values = [float(number) for number in re.findall(r"\d+\.\d+", losses)]
-    assert len(values) == 4
-    assert values[-1] < values[0]
+def test_the_same_recipe_trains_a_real_model_on_this_machine_and_on_a_tinker_server() -> None:
+    shown = run_example(ROOT / "examples" / "three_backends.py", "torch", "tinker")
+    losses = {line.split()[0]: [float(it) for it in re.findall(r"\d+\.\d+", line)] for line in shown.splitlines()}
+    assert list(losses) == ["torch", "tinker"]
+    for values in losses.values():
+        assert len(values) == 4
+        assert values[-1] < values[0]
 
 
 def test_an_own_stage_is_fifteen_lines() -> None:
