@@ -6,7 +6,7 @@ import math
 import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result, perform
-from crucible.train.errors import TrainError
+from crucible.train.errors import BackendFailed, TrainError
 from crucible.train.ports import EmbeddingClient, LLMClient
 from crucible.train.types import ChatOptions, ChatResponse, Message, Vector, text_of
 
@@ -17,8 +17,12 @@ def cosine(first: Vector, second: Vector) -> float:
     >>> cosine((3.0, 0.0), (1.0, 0.0)), cosine((0.0, 0.0), (1.0, 0.0))
     (1.0, 0.0)
 
-    Raises: ValueError when they differ in dimension.
+    Raises: ValueError when they differ in dimension, or hold numbers that are not finite.
     """
+    if not all(map(math.isfinite, (*first, *second))):
+        raise ValueError("a vector holds NaN or infinity, and points nowhere")
+    if first == second and any(first):
+        return 1.0
     product = math.fsum(a * b for a, b in zip(first, second, strict=True))
     lengths = math.hypot(*first) * math.hypot(*second)
     return max(-1.0, min(1.0, product / lengths)) if lengths else 0.0
@@ -30,7 +34,14 @@ def semantic_similarity(answer: str, expected: str) -> Eff[float, TrainError, Em
     Fails: as the embedding client does. No answer of it is never taken for an answer of 0.
     """
     embedded = perform(EmbeddingClient.embed_texts, (answer, expected))
-    return embedded.map(lambda vectors: max(0.0, cosine(vectors[0], vectors[1])))
+    return embedded.bind(lambda vectors: from_result(_similarity(vectors[0], vectors[1])))
+
+
+def _similarity(first: Vector, second: Vector) -> Result[float, TrainError]:
+    try:
+        return Success(max(0.0, cosine(first, second)))
+    except ValueError as error:
+        return Failure(BackendFailed(message=f"an embedding cannot be compared: {error}"))
 
 
 @attrs.frozen(kw_only=True)

@@ -12,8 +12,8 @@ from crucible.effects import Do, Eff, Handlers, do, perform, pure
 from crucible.kitchen import Context
 from crucible.kitchen.config import EvaluationConfig
 from crucible.kitchen.handlers import noop, torch
-from crucible.kitchen.handlers.noop import Blobs, EveryPort, Exchange
-from crucible.kitchen.ports import ExportOptions, FeedbackClient, TriggerThresholds
+from crucible.kitchen.handlers.noop import Blobs, EveryPort
+from crucible.kitchen.ports import Exchange, ExportOptions, FeedbackClient, TriggerThresholds
 from crucible.kitchen.stages.distillation import DistillationConfig
 from crucible.kitchen.stages.feedback import FeedbackConfig
 from crucible.kitchen.stages.preference import PreferenceConfig

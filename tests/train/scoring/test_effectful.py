@@ -1,6 +1,7 @@
 """Scores that need a model or a sandbox, on handlers that say what they are told to."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from crucible.effects import Failure, Handlers, Result, Success
 from crucible.kitchen.handlers import noop
-from crucible.train.errors import InvalidRequest, TrainError, Unavailable
+from crucible.train.errors import BackendFailed, InvalidRequest, TrainError, Unavailable
 from crucible.train.ports import CodeClient, EmbeddingClient, LLMClient
 from crucible.train.scoring import (
     CodeCase,
@@ -63,6 +64,19 @@ class TestSimilarity:
     def test_vectors_of_two_dimensions_have_no_cosine(self) -> None:
         with pytest.raises(ValueError, match="shorter"):
             cosine((1.0, 2.0), (1.0,))
+
+    @given(vectors.filter(any))
+    def test_a_vector_points_where_it_points(self, vector: tuple[float, ...]) -> None:
+        assert cosine(vector, vector) == 1.0
+
+    @pytest.mark.parametrize("odd", [math.nan, math.inf])
+    def test_a_broken_embedding_is_no_answer(self, odd: float) -> None:
+        class Broken(EmbeddingClient):
+            async def embed_texts(self, texts: object) -> Result[tuple[tuple[float, ...], ...], TrainError]:
+                return Success(((odd, 1.0), (1.0, 0.0)))
+
+        error = EmbeddingClient.handled_by(Broken()).run(semantic_similarity("a", "b")).failure()
+        assert isinstance(error, BackendFailed)
 
 
 class TestJudge:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from crucible.effects import Failure, Result, Success
-from crucible.train.errors import BackendFailed, MissingExtra, NotFound, StorageFailed, TrainError
+from crucible.train.errors import BackendFailed, InvalidRequest, MissingExtra, NotFound, StorageFailed, TrainError
 from crucible.train.ports import EmbeddingClient
 from crucible.train.types import Vector
 
@@ -33,6 +33,12 @@ class LocalEmbeddings(EmbeddingClient):
         if not (self._path / "config.json").is_file() and not (self._path / "modules.json").is_file():
             fix = "give the folder of a model that sentence-transformers saved; nothing is fetched"
             return Failure(NotFound(kind="model", name=str(self._path), fix=fix))
+        for index, text in enumerate(texts):
+            if not _is_whole(text):
+                fix = "decode it with errors='replace'"
+                return Failure(
+                    InvalidRequest(message="a text holds half a character (a surrogate)", fix=fix, index=index)
+                )
         return await anyio.to_thread.run_sync(self._embedded, list(texts))
 
     def _embedded(self, texts: list[str]) -> Result[tuple[Vector, ...], TrainError]:
@@ -56,6 +62,9 @@ class LocalEmbeddings(EmbeddingClient):
 def _loaded(path: Path, device: str | None) -> "SentenceTransformer":
     from sentence_transformers import SentenceTransformer
 
+    for pickled in sorted(path.rglob("pytorch_model.bin")):  # what a module without safetensors would fall back to
+        if not pickled.with_name("model.safetensors").exists():
+            raise OSError(f"{pickled.relative_to(path)} is not in safetensors")
     return SentenceTransformer(
         str(path),
         device=device,
@@ -63,6 +72,14 @@ def _loaded(path: Path, device: str | None) -> "SentenceTransformer":
         local_files_only=True,
         model_kwargs={"use_safetensors": True},
     )
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

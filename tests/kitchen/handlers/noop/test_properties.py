@@ -180,7 +180,8 @@ def test_a_scripted_model_says_what_it_is_told() -> None:
 
 
 def test_feedback_without_a_place_to_write_refuses_to_export() -> None:
-    result = noop.feedback().run(perform(FeedbackClient.export, "live", (), ExportOptions(path="x.jsonl")))
+    examples = noop.feedback().run(perform(FeedbackClient.curate, "live")).unwrap()
+    result = noop.feedback().run(perform(FeedbackClient.export, "live", examples, ExportOptions(path="x.jsonl")))
     assert isinstance(result.failure(), Unsupported)
 
 

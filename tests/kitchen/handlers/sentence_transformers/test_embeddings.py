@@ -12,7 +12,7 @@ from crucible.effects import perform
 from crucible.kitchen.handlers.sentence_transformers import EmbeddingConfig, embeddings
 from crucible.testing import check_embedding_client
 from crucible.testing.embeddings import TEXTS
-from crucible.train.errors import MissingExtra, NotFound, StorageFailed
+from crucible.train.errors import InvalidRequest, MissingExtra, NotFound, StorageFailed
 from crucible.train.ports import EmbeddingClient
 
 torch = pytest.importorskip("torch")
@@ -62,6 +62,29 @@ def test_weights_that_may_hold_code_are_refused(minilm: Path, tmp_path: Path) ->
     error = embeddings(model).run(perform(EmbeddingClient.embed_texts, ["a"])).failure()
     assert isinstance(error, StorageFailed)
     assert "safetensors" in str(error)
+
+
+def test_a_layer_whose_weights_may_hold_code_is_refused(minilm: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    whole = SentenceTransformer(str(minilm), device="cpu", local_files_only=True)
+    whole.append(Dense(384, 8))
+    whole.save_pretrained(str(tmp_path), create_model_card=False)
+    dense = tmp_path / "3_Dense"
+    asking = perform(EmbeddingClient.embed_texts, ["a"])
+    assert len(embeddings(tmp_path).run(asking).unwrap()[0]) == 8
+    (dense / "model.safetensors").unlink()
+    torch.save(whole[3].state_dict(), dense / "pytorch_model.bin")
+    error = embeddings(tmp_path).run(asking).failure()
+    assert isinstance(error, StorageFailed)
+    assert error.message == "3_Dense/pytorch_model.bin is not in safetensors"
+
+
+def test_half_a_character_is_refused_with_its_index(minilm: Path) -> None:
+    error = embeddings(minilm).run(perform(EmbeddingClient.embed_texts, ["a", "b\ud800"])).failure()
+    assert isinstance(error, InvalidRequest)
+    assert error.index == 1
 
 
 def test_damaged_weights_are_an_error(minilm: Path, tmp_path: Path) -> None:
