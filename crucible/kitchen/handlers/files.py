@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,34 @@ def replacing(target: Path) -> Iterator[Path]:
             part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def add_file(folder: Path, names: Iterable[str], data: bytes) -> Path:
+    """Write a file that replaces none: under the first of `names` that is free, or that stands for these very bytes.
+
+    Raises: RefusedError when it cannot be written.
+    """
+    part = folder / f".{uuid.uuid4().hex}"
+    with about_file(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            added = next(path for path in map(folder.joinpath, names) if _is_or_becomes(path, part, data))
+            fsync_folder(folder)
+            return added
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _is_or_becomes(path: Path, part: Path, data: bytes) -> bool:
+    try:
+        path.hardlink_to(part)  # which replaces nothing, as a rename would
+    except FileExistsError:
+        return path.is_file() and path.read_bytes() == data
+    return True
 
 
 def fsync_folder(folder: Path) -> None:

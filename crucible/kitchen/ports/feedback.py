@@ -19,6 +19,34 @@ CURATION_SOURCES: tuple[CurationSource, ...] = ("user_edit", "high_quality", "ha
 
 
 @attrs.frozen(kw_only=True)
+class Exchange:
+    """One exchange with a user: what was asked and answered, what the user made of the answer, how good it was (0 to 1).
+
+    >>> edited = Exchange(id="1", prompt="2 + 2?", response="5", edited_response="4")
+    >>> edited.source, edited.best_response
+    ('user_edit', '4')
+    """
+
+    id: str
+    prompt: str
+    response: str
+    edited_response: str | None = None
+    score: float = attrs.field(default=0.5, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
+
+    @property
+    def source(self) -> CurationSource:
+        """Why it may be worth training on."""
+        if self.edited_response is not None:
+            return "user_edit"
+        return "high_quality" if self.score >= 0.8 else "hard_example" if self.score <= 0.3 else "diverse"
+
+    @property
+    def best_response(self) -> str:
+        """The response as the user wants it."""
+        return self.response if self.edited_response is None else self.edited_response
+
+
+@attrs.frozen(kw_only=True)
 class TriggerThresholds:
     """When to train again: at which drift (0 to 1), below which quality (0 to 1), from how many new examples on."""
 

@@ -7,9 +7,7 @@ from crucible.train.ports import EmbeddingClient
 from tests.typing.accept.scorers import both_scores
 
 no_sandbox = scorers.evaluator_of(scorers.cases_passed(), using=noop.llm())  # E: arg-type "CodeClient]]"; expected"
-no_judge = scorers.evaluator_of(
-    both_scores, using=noop.embeddings()
-)  # E: arg-type "EmbeddingClient | LLMClient]]"; expected"
+no_judge = scorers.evaluator_of(both_scores, using=noop.embeddings())  # E: arg-type "EmbeddingClient | LLMClient]]"; expected"
 
 
 def fails_otherwise(example: AnsweredRow) -> Eff[float, str, EmbeddingClient]:

@@ -5,7 +5,7 @@ from crucible.kitchen.handlers import noop
 from crucible.kitchen.stages.distillation import DistillationConfig, build_distillation_dataset, student_inference
 from crucible.kitchen.stages.preference import PreferenceConfig, compute_reference_logprobs, dpo_forward_backward
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig
-from crucible.kitchen.stages.rollouts import compute_advantages, drop_if_stale
+from crucible.kitchen.stages.rollouts import compute_advantages, take_rollout
 from crucible.kitchen.stages.policy import policy_update
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
 from crucible.kitchen.stage import starting_from
@@ -29,5 +29,5 @@ reference_before_its_pairs = begun >> compute_reference_logprobs  # E: operator 
 loss_of_no_batch = begun >> dpo_forward_backward  # E: operator "PairBatch"
 other = starting_from(DistillationConfig) >> load_dataset >> init_session >> init_tokenizer >> build_distillation_dataset
 student_without_a_batch = other >> student_inference  # E: operator "PromptBatch"
-update_of_no_data = drop_if_stale >> policy_update  # E: var-annotated # E: operator "Collected[S]"
+update_of_no_data = take_rollout >> policy_update  # E: var-annotated # E: operator "Collected[S]"
 advantages_of_no_round = other >> compute_advantages  # E: operator "RolledOut"

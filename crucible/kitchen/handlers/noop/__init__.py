@@ -12,7 +12,7 @@ from crucible.kitchen.handlers.noop.completer import completer
 from crucible.kitchen.handlers.noop.datasets import DEFAULT_SPLITS, datasets
 from crucible.kitchen.handlers.noop.embeddings import embeddings
 from crucible.kitchen.handlers.noop.evaluator import evaluator
-from crucible.kitchen.handlers.noop.feedback import DEFAULT_EXCHANGES, Exchange, feedback
+from crucible.kitchen.handlers.noop.feedback import DEFAULT_EXCHANGES, feedback
 from crucible.kitchen.handlers.noop.hub import hub
 from crucible.kitchen.handlers.noop.llm import llm
 from crucible.kitchen.handlers.noop.registry import registry
@@ -26,7 +26,6 @@ __all__ = [
     "DEFAULT_SPLITS",
     "Blobs",
     "EveryPort",
-    "Exchange",
     "Shelf",
     "all",
     "blobs",
