@@ -19,6 +19,9 @@ R = TypeVar("R")
 IDENTIFIERS = frozenset({"id", "session_id", "path", "weights_path"})
 """Fields and parameters that name something a backend made: each backend has its own names."""
 
+BESIDE = frozenset({"metrics"})
+"""Fields with numbers that a backend may give beside the answer: only those that both give are compared."""
+
 
 @attrs.frozen
 class Difference:
@@ -54,7 +57,8 @@ def lockstep(
 
     Numbers may differ by `tolerance`, relative or absolute. Failures agree when they are of one class. Identifiers (ids of
     sessions, paths of checkpoints) are not compared: the second is given its own names back where the program passes those
-    of the first. An object that a journal could not hold, such as a tokenizer, is not compared either.
+    of the first. Of the metrics of an answer those are compared that both give. An object that a journal could not hold,
+    such as a tokenizer, is not compared either.
 
     Raises, while running: Disagreed at the first difference; LookupError for a port that the second does not handle.
     """
@@ -101,7 +105,7 @@ def _pairs(first: object, second: object, where: str = "") -> Iterator[Differenc
         parts = zip(first, second, strict=False)
         yield from chain.from_iterable(_pairs(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(parts))
     elif isinstance(first, dict) and isinstance(second, dict):
-        if first.keys() != second.keys():
+        if first.keys() != second.keys() and where.rpartition(".")[2] not in BESIDE:
             yield Difference(f"{where} (keys)", sorted(map(str, first)), sorted(map(str, second)))
         both = [key for key in first if key in second]
         yield from chain.from_iterable(_pairs(first[key], second[key], f"{where}[{key!r}]") for key in both)
