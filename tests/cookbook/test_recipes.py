@@ -23,7 +23,7 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(
 
 
 def test_preference_learning_raises_the_margin_on_held_out_pairs() -> None:
-    recipe = dpo_basic.recipe("noop", num_rows=24)
+    recipe = dpo_basic.recipe("noop", num_rows=64)
     eager = attrs.evolve(recipe.default_config, learning_rate=1.0)
     result = run(recipe, noop.all() | reasoning_gym.datasets(), eager).unwrap()
     margins = [point.value for point in result.metrics if point.name == "held_out/margin"]

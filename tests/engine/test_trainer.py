@@ -466,12 +466,12 @@ class TestPrecision:
         exact = warmed(tiny)
         want = exact.forward_backward(BATCH, "cross_entropy")
         monkeypatch.setattr("crucible.engine.trainer.bfloat16_is_native", lambda device: True)
-        rounded = warmed(tiny)
+        rounded = warmed(tiny, autocast=True)
         assert rounded._setting.autocast
         got = rounded.forward_backward(BATCH, "cross_entropy")
         assert got.loss == pytest.approx(want.loss, rel=0.02)
         assert all(one.dtype == torch.float32 for one in gradients(rounded))
-        assert not warmed(tiny, autocast=False)._setting.autocast
+        assert not warmed(tiny)._setting.autocast
 
 
 class TestTargets:
