@@ -47,13 +47,19 @@ class Stage(Generic[A_contra, B_co, E_co, R_co]):
     """A step from an `A` to a `B` that can fail with `E` and needs the ports `R`.
 
     `a >> b` runs `b` on what `a` gave; any function from a context to an `Eff` can stand on the right. Calling a stage
-    gives the computation; nothing runs before `Handlers.run`.
+    gives the computation; nothing runs before `Handlers.run`. `function` is what a stage that is no composition was made of.
     """
 
-    __slots__ = ("_execute", "outline")
+    __slots__ = ("_execute", "function", "outline")
 
-    def __init__(self, outline: Outline, execute: Execute[A_contra, B_co, E_co, R_co]) -> None:
+    def __init__(
+        self,
+        outline: Outline,
+        execute: Execute[A_contra, B_co, E_co, R_co],
+        function: Callable[..., object] | None = None,
+    ) -> None:
         self.outline = outline
+        self.function = function
         self._execute = execute
 
     @property
@@ -133,7 +139,7 @@ def stage(
 
     def decorate(body: Callable[[A], Do[E, R, B]]) -> Stage[A, B, E | E2, R | R2]:
         ports = ports_of(body) | (ports_of(rollback) if rollback is not None else frozenset())
-        return _leaf(body.__name__, body.__doc__, do(body), ports, validate, rollback)
+        return _leaf(body, do(body), ports, validate, rollback)
 
     return decorate if function is None else decorate(function)
 
@@ -144,7 +150,7 @@ def pure_stage(function: Callable[[A], B], /) -> Stage[A, B, Never, Never]:
     def body(context: A) -> Eff[B, Never, Never]:
         return pure(function(context))
 
-    return _leaf(name_of(function), doc_of(function), body, frozenset(), None, None)
+    return _leaf(function, body, frozenset(), None, None)
 
 
 @overload
@@ -180,22 +186,23 @@ def as_stage(function: Callable[[A], Eff[B, E, R]]) -> Stage[A, B, E, R]:
     """Give `function` itself when it is a stage, and the stage of that name when it is a plain function."""
     if isinstance(function, Stage):
         return function
-    return _leaf(name_of(function), doc_of(function), function, ports_of(function), None, None)
+    return _leaf(function, function, ports_of(function), None, None)
 
 
 def _leaf(
-    name: str,
-    doc: str | None,
+    function: Callable[..., object],
     body: Callable[[A], Eff[B, E, R]],
     ports: frozenset[type],
     validate: Validate[A, E2] | None,
     rollback: Rollback[B, R2] | None,
 ) -> Stage[A, B, E | E2, R | R2]:
+    name = name_of(function)
+
     def execute(context: A, undo: list[Undo]) -> Eff[B, E | E2, R | R2]:
         return scoped(name, told_as_stage(name, _run_leaf(body, validate, rollback, context, undo)))
 
-    summary = (doc or "").strip().split("\n")[0]
-    return Stage(Outline(kind="stage", name=name, doc=summary, ports=ports), execute)
+    summary = (doc_of(function) or "").strip().split("\n")[0]
+    return Stage(Outline(kind="stage", name=name, doc=summary, ports=ports), execute, function)
 
 
 @do
