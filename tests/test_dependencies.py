@@ -21,6 +21,7 @@ from tests.sources import ROOT, SOURCES, module_name, tree_of
 
 US = "crucible-llm"
 NEEDS_AN_EXTRA = (
+    "crucible.cli",
     "crucible.cookbook",
     "crucible.engine",
     "crucible.kitchen.handlers.blobs",
@@ -37,6 +38,8 @@ NEEDS_AN_EXTRA = (
     "crucible.telemetry.analysis",
     "crucible.telemetry.export",
     "crucible.telemetry.plots",
+    "crucible.telemetry.report",
+    "crucible.telemetry.watch",
     "crucible.testing.tinker_server",
 )
 PACKAGES = [it.name for it in pkgutil.iter_modules(crucible.__path__, "crucible.") if it.name not in NEEDS_AN_EXTRA]
