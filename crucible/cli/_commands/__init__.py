@@ -3,3 +3,13 @@
 The function's parameters are the options and its docstring is the help; `crucible.cli._commands.export` is a short one to copy.
 What takes long to import is imported within the function, so that one command does not wait for another's SDKs.
 """
+
+from collections.abc import Mapping
+
+from crucible.cli._commands.export import export
+from crucible.cli._outcome import Command, Group
+
+COMMANDS: Mapping[str, Command | Group] = {
+    "export": export,
+}
+"""The commands by name, in the order of the help; a `Group` holds commands of its own (`crucible experiment start`)."""

@@ -7,8 +7,8 @@ import attrs
 
 from crucible.effects import Failure, Result, Success
 from crucible.telemetry.errors import StoreError, UnknownRun
-from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.loading._finding import RunNotFound, RunPlace, SeveralRuns, find_run
+from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores import JsonlEventStore, JsonlMetricsStore, SqliteEventStore, SqliteMetricsStore
 from crucible.telemetry.types import EventRecord, MetricPoint, RunInfo
 
