@@ -59,6 +59,7 @@ off_policy = teacher_inference >> loop(
     passes.epochs,
     passes.set_epoch >> loop("dist_batches", passes.batches, imitation_batch) >> log_epoch_metrics,
 )
+train = conditional(is_on_policy, on_policy, off_policy)
 
 distillation = (
     starting_from(DistillationConfig)
@@ -68,7 +69,7 @@ distillation = (
     >> build_distillation_dataset
     >> init_teacher
     >> measure
-    >> conditional(is_on_policy, on_policy, off_policy)
+    >> train
     >> save_final_weights
     >> measure
     >> conditional(when.is_registered, register_model)

@@ -35,6 +35,7 @@ train_batch = (
     >> conditional(when.should_evaluate, measured)
 )
 train_epoch = passes.set_epoch >> loop("pref_batches", passes.batches, train_batch) >> log_epoch_metrics
+train = loop("epochs", passes.epochs, train_epoch)
 
 preference = (
     starting_from(PreferenceConfig)
@@ -44,7 +45,7 @@ preference = (
     >> build_preference_dataset
     >> compute_reference_logprobs
     >> measure
-    >> loop("epochs", passes.epochs, train_epoch)
+    >> train
     >> save_final_weights
     >> measure
     >> conditional(when.is_registered, register_model)

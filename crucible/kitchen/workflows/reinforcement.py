@@ -40,6 +40,10 @@ Workflow: TypeAlias = Stage[
     Context[ReinforcementConfig], Context[ReinforcementState], TrainError | KitchenError, Ports | R
 ]
 
+Training: TypeAlias = Stage[
+    Context[ReinforcementState], Context[ReinforcementState], TrainError | KitchenError, Ports | R
+]
+
 passes = Passes[ReinforcementState]()
 when = Conditions[ReinforcementState]()
 measure = conditional(when.should_measure, evaluate)
@@ -58,6 +62,20 @@ begin = (
 
 def reinforcement(environment_of: EnvironmentOf[R]) -> Workflow[R]:
     """Make the workflow that rolls out a batch, learns from it, and rolls out the next with the new policy."""
+    return _ended(begin >> rounds_in_turn(environment_of), "reinforcement")
+
+
+def reinforcement_async(environment_of: EnvironmentOf[R]) -> Workflow[R]:
+    """Make the workflow that rolls out the next batches while it learns from the last, at most `max_staleness` ahead.
+
+    Each round is of the newest policy when it was begun, and waits to be begun where it would become too stale: every round
+    is learned from, none in vain.
+    """
+    return _ended(begin >> rounds_ahead(environment_of), "reinforcement_async")
+
+
+def rounds_in_turn(environment_of: EnvironmentOf[R]) -> Training[R]:
+    """Make the part of `reinforcement` that trains."""
 
     @stage
     def do_rollout(
@@ -70,15 +88,11 @@ def reinforcement(environment_of: EnvironmentOf[R]) -> Workflow[R]:
     rounds = passes.set_epoch >> loop(
         "rollouts", passes.batches, build_env_group(environment_of) >> do_rollout >> learn
     )
-    return _ended(begin >> loop("epochs", passes.epochs, rounds), "reinforcement")
+    return loop("epochs", passes.epochs, rounds)
 
 
-def reinforcement_async(environment_of: EnvironmentOf[R]) -> Workflow[R]:
-    """Make the workflow that rolls out the next batches while it learns from the last, at most `max_staleness` ahead.
-
-    Each round is of the newest policy when it was begun, and waits to be begun where it would become too stale: every round
-    is learned from, none in vain.
-    """
+def rounds_ahead(environment_of: EnvironmentOf[R]) -> Training[R]:
+    """Make the part of `reinforcement_async` that trains."""
 
     @do
     def roll_out_next(
@@ -91,8 +105,7 @@ def reinforcement_async(environment_of: EnvironmentOf[R]) -> Workflow[R]:
         groups = yield from environment_groups(state, indices, environment_of)
         return (yield from roll_out(state, groups, number))
 
-    rounds = stream_loop("rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead)
-    return _ended(begin >> rounds, "reinforcement_async")
+    return stream_loop("rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead)
 
 
 def max_rounds_ahead(state: ReinforcementState) -> int:

@@ -36,6 +36,7 @@ train_batch = (
     >> conditional(when.should_evaluate, evaluate)
 )
 train_epoch = passes.set_epoch >> loop("batches", passes.batches, train_batch) >> log_epoch_metrics
+train = loop("epochs", passes.epochs, train_epoch)
 
 supervised = (
     starting_from(SupervisedConfig)
@@ -44,7 +45,7 @@ supervised = (
     >> init_tokenizer
     >> build_supervised_dataset
     >> measure
-    >> loop("epochs", passes.epochs, train_epoch)
+    >> train
     >> save_final_weights
     >> measure
     >> conditional(when.is_registered, register_model)
