@@ -37,6 +37,7 @@ from crucible.effects._wrappers import (
     Fault,
     InDoubt,
     InjectedCrash,
+    NotRecorded,
     OverBudget,
     Rate,
     SlowerThan,
@@ -62,6 +63,7 @@ from crucible.effects._wrappers import (
     reveal,
     spend,
     trace,
+    unrecorded,
     working_seconds,
 )
 
@@ -89,6 +91,7 @@ __all__ = [
     "JournalError",
     "Json",
     "Located",
+    "NotRecorded",
     "OverBudget",
     "Path",
     "Port",
@@ -150,5 +153,6 @@ __all__ = [
     "timeout",
     "trace",
     "uncancellable",
+    "unrecorded",
     "working_seconds",
 ]

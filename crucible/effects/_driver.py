@@ -27,6 +27,10 @@ Answer: TypeAlias = Callable[..., Awaitable[Result[Any, Any]]]  # each entry ans
 class Writer(Protocol):
     """Where `tell` goes. Appending does no I/O; `flush` may."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that it is to be flushed before anything else is told."""
+
     def append(self, path: Path, event: object) -> None:
         """Take an event told at `path`."""
 

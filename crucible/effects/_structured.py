@@ -1,6 +1,7 @@
 """What the interpreter does itself: concurrency, time limits, finalizers, telling, names of places."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Never, Protocol, TypeVar
 
 import anyio
@@ -21,7 +22,10 @@ R = TypeVar("R")
 R2 = TypeVar("R2")
 R3 = TypeVar("R3")
 R_contra = TypeVar("R_contra", contravariant=True)
+W = TypeVar("W", bound=Writer)
 X = TypeVar("X", bound=Exception)
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +39,13 @@ class TimedOut:
 
 
 def tell(event: object) -> Eff[None, Never, Never]:
-    """Append an event to the run's telemetry. It does no I/O: the writer of the run flushes."""
+    """Append an event to the run's telemetry. It does no I/O, unless the writer of the run is full and flushes."""
 
     async def step(run: Run, scope: Scope) -> None:
         if run.writer is not None:  # without one the path is not even made: that takes as long as nesting is deep
             run.writer.append(scope.path, event)
+            if run.writer.is_full:
+                await run.writer.flush()
 
     return Native(step)
 
@@ -82,10 +88,16 @@ class Interpret(Protocol[R_contra]):
         """Run `eff` to its result."""
 
 
-def telling_to(make_writer: Callable[[Interpret[R2]], Writer], eff: Eff[A, E, R]) -> Eff[A, E, R | R2]:
+def telling_to(
+    make_writer: Callable[[Interpret[R2]], W],
+    eff: Eff[A, E, R],
+    *,
+    beside: Callable[[W], Awaitable[None]] | None = None,
+) -> Eff[A, E, R | R2]:
     """Run `eff` with a writer that flushes through ports: `make_writer` is given the means to perform effects.
 
-    The writer is flushed when `eff` ended, however it ended.
+    The writer is flushed when `eff` ended, however it ended. `beside(writer)` runs for as long as `eff` does, and is cancelled
+    then: what it performs belongs in `unrecorded`, as when it does so depends on the clock.
     """
 
     async def step(run: Run, scope: Scope) -> A:
@@ -95,13 +107,40 @@ def telling_to(make_writer: Callable[[Interpret[R2]], Writer], eff: Eff[A, E, R]
             return (await drive(run, telemetry, effect)).alt(lambda located: located.error)
 
         writer = make_writer(interpret)
-        try:
+
+        async def work() -> A:
             return await evaluate(attrs.evolve(run, writer=writer), scope, eff)
+
+        try:
+            return await (work() if beside is None else _with_beside(work, lambda: beside(writer)))
         finally:
             with anyio.CancelScope(shield=True):
                 await writer.flush()
 
     return Native(step)
+
+
+async def _with_beside(work: Callable[[], Awaitable[A]], beside: Callable[[], Awaitable[None]]) -> A:
+    """Give what `work` gives, or raise what it raises, as itself; `beside` runs as long, and what it raises ends it alone."""
+    done: list[A] = []
+    raised: BaseException | None = None
+
+    async def attend() -> None:
+        try:
+            await beside()
+        except Exception:  # it is a convenience: nothing that goes wrong in it may stop the work
+            _LOGGER.exception("what ran beside a computation went wrong, and has ended")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(attend)
+        try:
+            done.append(await work())
+        except BaseException as error:
+            raised = error
+        group.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
+    return done[0]
 
 
 def timeout(eff: Eff[A, E, R], *, seconds: float) -> Eff[A, E | TimedOut, R]:

@@ -30,6 +30,7 @@ from crucible.kitchen.opening import opened, unclaimed
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.provenance import configuration, surroundings
 from crucible.kitchen.recipe import InvalidConfig, Recipe
+from crucible.kitchen.spans import EffectSpans
 from crucible.kitchen.writer import StoreWriter
 from crucible.telemetry.events import ArtifactSaved
 from crucible.telemetry.ports import EventStore, MetricsStore
@@ -41,6 +42,11 @@ C = TypeVar("C")
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
 R = TypeVar("R")
+
+
+def now() -> datetime:
+    """Give the time."""
+    return datetime.now(UTC)
 
 
 class _NoPort(Port):
@@ -116,14 +122,20 @@ def run(
     *,
     run_id: str | None = None,
     on_event: Callable[[object], None] | None = None,
+    about: Mapping[str, Json] | None = None,
 ) -> Result[RunResult[B], RunFailed[E | InvalidConfig]]:
     """Run a recipe with its default configuration or another, and wait for the result.
 
-    Everything told is flushed to the stores as the run goes on, and at its end however it ends. `on_event` sees each
-    event as it is told, for a progress bar say. `run_id` is made up when absent: the time and four random bytes.
+    Everything told is flushed to the stores as the run goes on, and at its end however it ends; every call of a port is told
+    too, with the time it took. `on_event` sees each event as it is told, for a progress bar say. `run_id` is made up when
+    absent: the time and four random bytes. `about` is kept with the run, beside the code and the machine that it ran on.
     """
-    work = execute(recipe, config, run_id=run_id or new_run_id(), on_event=on_event, about=surroundings())
-    return handlers.run(work)  # type: ignore[arg-type]  # handlers of _NoPort or _NorPort are handlers of every port
+    spans = EffectSpans()
+    setting = _Setting(
+        run_id=run_id or new_run_id(), on_event=on_event, about={**surroundings(), **(about or {})}, spans=spans
+    )
+    work = _execute(recipe, recipe.default_config if config is None else config, setting)
+    return spans.around(handlers).run(work)  # type: ignore[arg-type]  # handlers of _NoPort or _NorPort are of every port
 
 
 def execute(
@@ -131,45 +143,56 @@ def execute(
     config: C | None = None,
     *,
     run_id: str,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Callable[[], datetime] = now,
     on_event: Callable[[object], None] | None = None,
     about: Mapping[str, Json] | None = None,
 ) -> Eff[RunResult[B], RunFailed[E | InvalidConfig], R | MetricsStore | EventStore]:
     """Make the computation of a whole run, telemetry included: runs compose like everything else.
 
     The EventStore keeps recipe, start and configuration with the run, and whatever `about` says of it; `run` says what code
-    and machine it runs on.
+    and machine it runs on, and tells the calls too.
     """
-    return _execute(recipe, recipe.default_config if config is None else config, run_id, clock, on_event, about or {})
+    setting = _Setting(run_id=run_id, clock=clock, on_event=on_event, about=about or {})
+    return _execute(recipe, recipe.default_config if config is None else config, setting)
+
+
+@attrs.frozen(kw_only=True)
+class _Setting:
+    """Where and how a run takes place."""
+
+    run_id: str
+    clock: Callable[[], datetime] = now
+    on_event: Callable[[object], None] | None
+    about: Mapping[str, Json]
+    spans: EffectSpans | None = None
 
 
 @do
 def _execute(
-    recipe: Recipe[C, B, E, R],
-    config: C,
-    run_id: str,
-    clock: Callable[[], datetime],
-    on_event: Callable[[object], None] | None,
-    about: Mapping[str, Json],
+    recipe: Recipe[C, B, E, R], config: C, setting: _Setting
 ) -> Do[RunFailed[E | InvalidConfig], R | MetricsStore | EventStore, RunResult[B]]:
+    run_id, clock = setting.run_id, setting.clock
     problems = recipe.validate_config(config)
     if problems:
         invalid = InvalidConfig(problems=tuple(problems))
         yield from fail(RunFailed[E | InvalidConfig](run_id=run_id, path="configuration", error=invalid))
     started = clock()
-    metadata = {"recipe": recipe.name, "started_at": started.isoformat(), **configuration(config), **about}
+    metadata = {"recipe": recipe.name, "started_at": started.isoformat(), **configuration(config), **setting.about}
     claim = yield from attempt(opened(run_id, metadata, now=started))
     writers: list[StoreWriter] = []
 
     def make_writer(interpret: Interpret[MetricsStore | EventStore]) -> StoreWriter:
         first = claim.value_or(unclaimed(started))
-        writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=first, listener=on_event)
+        writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=first, listener=setting.on_event)
         if isinstance(claim, Failure):
             writer.open_later(metadata, because=claim.failure())
+        if setting.spans is not None:
+            setting.spans.writer = writer
         writers.append(writer)
         return writer
 
-    work = located(telling_to(make_writer, recipe.workflow(Context.start(config, run_id=run_id))))
+    workflow = recipe.workflow(Context.start(config, run_id=run_id))
+    work = located(telling_to(make_writer, workflow, beside=StoreWriter.keep_safe))
     context = yield from work.alt(lambda failed: _failed(run_id, failed, writers[0]))
     [writer] = writers
     return RunResult(

@@ -5,11 +5,28 @@ from datetime import datetime
 
 import anyio
 
-from crucible.effects import Eff, Failure, Interpret, Json, Path, perform, show_path
+from crucible.effects import (
+    Eff,
+    Failure,
+    Interpret,
+    Json,
+    NotRecorded,
+    Path,
+    attempt,
+    perform,
+    show_path,
+    unrecorded,
+)
 from crucible.telemetry.errors import StoreError
 from crucible.telemetry.measures import measure, name_of
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import EventRecord, MetricPoint
+
+MAX_WAITING = 4096
+"""Records that wait for the end of a stage; one more, and all are flushed."""
+
+SAVE_SECONDS = 2.0
+"""Between two times that what waits is saved, however long a stage takes."""
 
 
 class StoreWriter:
@@ -38,6 +55,9 @@ class StoreWriter:
         self._events: list[EventRecord] = []
         self._flushing = anyio.Lock()
         self._unopened: Mapping[str, Json] | None = None
+        self._refused = 0
+        self._saved = 0
+        self.save_seconds = SAVE_SECONDS
         self.told: list[object] = []
         self.points: list[MetricPoint] = []
         self.problems: list[str] = []
@@ -46,6 +66,11 @@ class StoreWriter:
     def num_waiting(self) -> int:
         """How many records no store has taken yet."""
         return len(self._points) + len(self._events)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more waits than should, besides what a store has refused."""
+        return self.num_waiting - self._refused >= MAX_WAITING
 
     def open_later(self, metadata: Mapping[str, Json], *, because: StoreError) -> None:
         """Open the run in the EventStore before the next events are offered: it could not be opened at the start."""
@@ -81,14 +106,41 @@ class StoreWriter:
         """Offer the stores what they have not taken yet."""
         async with self._flushing:
             points, events = tuple(self._points), tuple(self._events)
-            if points:
-                recorded = perform(MetricsStore.record, self._run_id, points)
-                if await self._taken(recorded):
-                    del self._points[: len(points)]
-            if events and await self._is_open():
-                inserted = perform(EventStore.insert, self._run_id, events)
-                if await self._taken(inserted):
-                    del self._events[: len(events)]
+            if points and await self._taken(self._recording(points)):
+                del self._points[: len(points)]
+            if events and await self._is_open() and await self._taken(self._inserting(events)):
+                del self._events[: len(events)]
+            self._refused = self._saved = self.num_waiting
+
+    async def keep_safe(self) -> None:
+        """For as long as it is left to run, save from time to time what was told in a stage that has not ended.
+
+        It is offered again by the next flush, as if it had not been: a store keeps a record once. So the flushes of a run, which
+        are part of its recording, do not depend on the clock.
+        """
+        while True:
+            await anyio.sleep(self.save_seconds)
+            try:
+                await self._save()
+            except NotRecorded:
+                return
+            except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training
+                self.add_problem(f"a store raised {error!r}")
+
+    async def _save(self) -> None:
+        if self.num_waiting == self._saved or self._unopened is not None:
+            return
+        async with self._flushing:
+            points, events = tuple(self._points), tuple(self._events)
+            await self._interpret(unrecorded(attempt(self._recording(points))))
+            await self._interpret(unrecorded(attempt(self._inserting(events))))
+            self._saved = len(points) + len(events)
+
+    def _recording(self, points: tuple[MetricPoint, ...]) -> Eff[int, StoreError, MetricsStore]:
+        return perform(MetricsStore.record, self._run_id, points)
+
+    def _inserting(self, events: tuple[EventRecord, ...]) -> Eff[int, StoreError, EventStore]:
+        return perform(EventStore.insert, self._run_id, events)
 
     async def _is_open(self) -> bool:
         if self._unopened is not None:

@@ -66,6 +66,16 @@ class StageFailed:
 
 
 @attrs.frozen(kw_only=True)
+class EffectPerformed:
+    """A port was called: by which operation (`TrainingClient.optim_step`), for how long, and its error, None without one."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.effect.performed"
+    effect: str
+    seconds: float
+    error: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class DatasetLoaded:
     """Rows were found; `num_rows` is None where only reading to the end would tell."""
 
@@ -275,6 +285,7 @@ Event: TypeAlias = (
     | StageStarted
     | StageStopped
     | StageFailed
+    | EffectPerformed
     | DatasetLoaded
     | DatasetBuilt
     | TrainingStep

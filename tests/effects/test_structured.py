@@ -176,6 +176,10 @@ class Notebook:
         self.told: list[tuple[Path, object]] = []
         self.flushed: list[int] = []
 
+    @property
+    def is_full(self) -> bool:
+        return False
+
     def append(self, path: Path, event: object) -> None:
         self.told.append((path, event))
 

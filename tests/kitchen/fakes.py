@@ -251,6 +251,10 @@ class Told:
     events: list[tuple[str, object]] = attrs.field(factory=list)
     num_flushes: int = 0
 
+    @property
+    def is_full(self) -> bool:
+        return False
+
     def append(self, path: Path, event: object) -> None:
         self.events.append((show_path(path), event))
 
@@ -276,6 +280,11 @@ class Stores:
     def texts(self, run_id: str, attribute: str) -> list[object]:
         """Give one attribute of the stored events that have it."""
         events = self.handlers().run(perform(EventStore.query, run_id)).unwrap()
+        return [event.attributes[attribute] for event in events if attribute in event.attributes]
+
+    async def texts_now(self, run_id: str, attribute: str) -> list[object]:
+        """Give the same in the middle of a run."""
+        events = (await self.handlers().arun(perform(EventStore.query, run_id))).unwrap()
         return [event.attributes[attribute] for event in events if attribute in event.attributes]
 
 

@@ -36,7 +36,7 @@ from crucible.kitchen import (
 from crucible.kitchen.opening import NUMBERS_OF_A_WRITER
 from crucible.kitchen.provenance import fingerprint
 from crucible.telemetry.errors import StoreUnavailable
-from crucible.telemetry.events import ArtifactSaved, RunOpened
+from crucible.telemetry.events import ArtifactSaved, EffectPerformed, RunOpened
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import EventFilter
 from tests.kitchen.fakes import (
@@ -164,7 +164,7 @@ def test_a_failed_run_says_where_and_why_and_leaves_its_telemetry() -> None:
     assert failed == RunFailed(run_id="evening", path="dinner/fish", error=Burnt(dish="fish"))
     assert str(failed) == "evening failed in dinner/fish: fish is burnt"
     assert stores.names("evening") == [getattr(event, "NAME", "") for event in heard]
-    assert stores.names("evening")[-2:] == [
+    assert [name for name in stores.names("evening") if name != EffectPerformed.NAME][-2:] == [
         "crucible_kitchen.stage.run.exception",
         "crucible_kitchen.workflow.run.exception",
     ]
@@ -177,7 +177,8 @@ def test_a_defect_leaves_its_telemetry_too() -> None:
     with pytest.raises(OSError, match="gas") as raised:
         run(recipe, handlers | stores.handlers(), run_id="evening")
     assert raised.value.__notes__ == ["in crucible path dinner/fish"]
-    assert stores.texts("evening", "error") == ["gas", "gas"]
+    errors = stores.texts("evening", "error")
+    assert [error for error in errors if error is not None] == ["ended by an exception or a cancellation", "gas", "gas"]
 
 
 def test_a_configuration_with_problems_is_refused_before_anything_is_performed() -> None:
@@ -290,6 +291,30 @@ def test_a_resumed_run_that_cannot_claim_numbers_loses_no_record(operation: str)
     assert len(sequences(stores)) == 2 * len(before) - 1
     stored = stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()
     assert stored == (*first.metrics, *second.metrics)
+
+
+# Calls
+
+
+def test_every_call_of_a_port_is_told_with_its_time_and_its_error_but_not_those_of_the_telemetry() -> None:
+    stores = Stores()
+    handlers = meddling(kitchen(), call_number("Cook.make", 2), fails_with(Burnt(dish="fish")))
+    run(recipe, handlers | stores.handlers(), run_id="evening").failure()
+    found = stores.handlers().run(perform(EventStore.query, "evening", EventFilter(name=EffectPerformed.NAME))).unwrap()
+    assert [(event.attributes["effect"], event.attributes["path"], event.attributes["error"]) for event in found] == [
+        ("Cook.make", "dinner/soup/#1", None),
+        ("Cook.make", "dinner/fish/#1", "fish is burnt"),
+        ("Cook.take_back", "rollback/#1", None),
+    ]
+    assert all(isinstance(event.attributes["seconds"], float) for event in found)
+
+
+def test_what_is_known_about_a_run_is_kept_with_it() -> None:
+    stores = Stores()
+    run(recipe, kitchen() | stores.handlers(), run_id="evening", about={"tags": ["try"], "table": 4}).unwrap()
+    [info] = stores.handlers().run(perform(EventStore.list_runs)).unwrap()
+    assert (info.metadata["tags"], info.metadata["table"], info.metadata["recipe"]) == (["try"], 4, "dinner")
+    assert "python" in info.metadata
 
 
 # Record and replay

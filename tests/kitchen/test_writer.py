@@ -7,13 +7,28 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from crucible.effects import Eff, Handlers, Result, Success, perform
-from crucible.kitchen.writer import StoreWriter
+from crucible.effects import Do, Eff, Failure, Handlers, Journal, Result, Success, perform, record, replay, tell
+from crucible.kitchen import Recipe, execute, stage
+from crucible.kitchen.writer import MAX_WAITING, SAVE_SECONDS, StoreWriter
 from crucible.telemetry.errors import StoreUnavailable
 from crucible.telemetry.events import EvaluationCompleted
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import MetricPoint
-from tests.kitchen.fakes import Answer, Served, Stores, call_number, fails_with, meddling, raises, ticking
+from tests.kitchen.fakes import (
+    Answer,
+    Burnt,
+    Cook,
+    Meal,
+    Plate,
+    Served,
+    Stores,
+    Stove,
+    call_number,
+    fails_with,
+    meddling,
+    raises,
+    ticking,
+)
 
 A = TypeVar("A")
 E = TypeVar("E")
@@ -34,11 +49,14 @@ def writer_to(
     *,
     first_sequence: int = 0,
     listener: Callable[[object], None] | None = None,
+    save_seconds: float = SAVE_SECONDS,
 ) -> StoreWriter:
     async def interpret(eff: Eff[A, E, MetricsStore | EventStore], /) -> Result[A, E]:
         return await handlers.arun(eff)
 
-    return StoreWriter("evening", interpret, clock=ticking(), first_sequence=first_sequence, listener=listener)
+    writer = StoreWriter("evening", interpret, clock=ticking(), first_sequence=first_sequence, listener=listener)
+    writer.save_seconds = save_seconds
+    return writer
 
 
 def points_of(stores: Stores) -> list[MetricPoint]:
@@ -167,3 +185,109 @@ async def test_what_is_told_while_a_flush_is_under_way_waits_for_the_next() -> N
     assert writer.num_waiting == 0
     recorded = (await stores.handlers().arun(perform(MetricsStore.read, "evening"))).unwrap()
     assert [point.value for point in recorded] == [0.5, 1.5]
+
+
+# A long stage
+
+
+class Kitchen:
+    """What keeps a stage from ending, and how many records a store had when it did."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self.there: list[int] = []
+
+    async def look(self, *_: object) -> Result[object, object]:
+        with anyio.fail_after(30):
+            while not await self._stores.texts_now("evening", "dish"):  # noqa: ASYNC110  # the store tells nobody
+                await anyio.sleep(0.01)
+        self.there.append(len(await self._stores.texts_now("evening", "dish")))
+        return Success(1)
+
+
+@stage
+def serve_and_wait(context: Plate) -> Do[Burnt, Cook, Plate]:
+    yield from tell(soup)
+    yield from perform(Cook.make, "until it is stored")
+    yield from tell(fish)
+    return context
+
+
+waiting = Recipe(name="wait", description="", workflow=serve_and_wait.named("wait"), default_config=Meal())
+
+
+@pytest.mark.anyio
+async def test_what_was_told_in_a_stage_that_goes_on_is_stored_meanwhile_and_once() -> None:
+    stores = Stores()
+    kitchen = Kitchen(stores)
+    handlers = meddling(Cook.handled_by(Stove()), call_number("Cook.make", 1), kitchen.look) | stores.handlers()
+    result = (await handlers.arun(execute(waiting, run_id="evening", clock=ticking()))).unwrap()
+    assert kitchen.there == [1]
+    assert await stores.texts_now("evening", "dish") == ["soup", "fish"]
+    assert (await handlers.arun(perform(MetricsStore.read, "evening"))).unwrap() == result.metrics
+    assert result.telemetry_problems == ()
+
+
+@pytest.mark.anyio
+async def test_a_run_that_was_saved_meanwhile_is_replayed_all_the_same() -> None:
+    stores, journal = Stores(), Journal()
+    handlers = meddling(Cook.handled_by(Stove()), call_number("Cook.make", 1), Kitchen(stores).look) | stores.handlers()
+    work = execute(waiting, run_id="evening", clock=ticking())
+    recorded = await record(handlers, journal).arun(work)
+    assert [entry.path for entry in journal if "unrecorded" in entry.path] == []
+    assert await replay(journal).arun(execute(waiting, run_id="evening", clock=ticking())) == recorded
+
+
+@pytest.mark.anyio
+async def test_saving_ends_in_a_replay_and_goes_on_where_a_store_is_down() -> None:
+    writer = writer_to(replay(Journal()), save_seconds=0.0)
+    writer.append((), soup)
+    with anyio.fail_after(10):
+        await writer.keep_safe()
+    stores = Stores()
+    (await stores.handlers().arun(perform(EventStore.open_run, "evening"))).unwrap()
+    broken = meddling(stores.handlers(), call_number("MetricsStore.record", 1), raises(OSError("unplugged")))
+    writer = writer_to(broken, save_seconds=0.0)
+    writer.append((), soup)
+    with anyio.move_on_after(0.2):
+        await writer.keep_safe()
+    assert ["unplugged" in problem for problem in writer.problems] == [True]
+    assert writer.num_waiting == 2
+
+
+def test_a_stage_that_tells_very_much_is_flushed_on_its_way() -> None:
+    stores = Stores()
+    there: list[int] = []
+
+    async def look(*_: object) -> Result[object, object]:
+        there.append(len(await stores.texts_now("evening", "dish")))
+        return Success(1)
+
+    @stage
+    def serve_many(context: Plate) -> Do[Burnt, Cook, Plate]:
+        for step in range(MAX_WAITING):  # an event and a point each
+            yield from tell(Served(step=step, dish="soup", weight=0.5))
+        yield from perform(Cook.make, "when half is stored")
+        return context
+
+    recipe = Recipe(name="many", description="", workflow=serve_many.named("many"), default_config=Meal())
+    handlers = meddling(Cook.handled_by(Stove()), call_number("Cook.make", 1), look) | stores.handlers()
+    result = handlers.run(execute(recipe, run_id="evening", clock=ticking())).unwrap()
+    assert there[0] >= MAX_WAITING - MAX_WAITING // 2 - 2
+    assert len(result.metrics) == len(stores.texts("evening", "dish")) == MAX_WAITING
+
+
+def test_a_store_that_is_down_is_not_asked_again_for_each_event_beyond_the_limit() -> None:
+    asked: list[object] = []
+
+    async def down(*_: object) -> Result[object, object]:
+        asked.append(_)
+        return Failure(DOWN)
+
+    writer = writer_to(meddling(open_stores().handlers(), lambda call: True, down))
+    for step in range(2 * MAX_WAITING):
+        writer.append((), Served(step=step, dish="soup", weight=0.5))
+        if writer.is_full:
+            anyio.run(writer.flush)
+    assert len(asked) == 8
+    assert writer.num_waiting == 4 * MAX_WAITING

@@ -11,7 +11,7 @@ from crucible.effects._wrappers._lockstep import IDENTIFIERS, Difference, Disagr
 from crucible.effects._wrappers._rate import Rate, rate_limit
 from crucible.effects._wrappers._recording import InDoubt, record, resume
 from crucible.effects._wrappers._redaction import redact, reveal
-from crucible.effects._wrappers._replaying import Diverged, replay
+from crucible.effects._wrappers._replaying import Diverged, NotRecorded, replay, unrecorded
 from crucible.effects._wrappers._retry import backoff, retry
 from crucible.effects._wrappers._trace import TracedCall, trace
 
@@ -26,6 +26,7 @@ __all__ = [
     "Fault",
     "InDoubt",
     "InjectedCrash",
+    "NotRecorded",
     "OverBudget",
     "Rate",
     "SlowerThan",
@@ -51,5 +52,6 @@ __all__ = [
     "reveal",
     "spend",
     "trace",
+    "unrecorded",
     "working_seconds",
 ]

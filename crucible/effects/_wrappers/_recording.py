@@ -12,7 +12,7 @@ from crucible.effects._hooks import Hooks
 from crucible.effects._journal import Entry, Journal
 from crucible.effects._path import Path, show_path
 from crucible.effects._port import is_repeatable
-from crucible.effects._wrappers._replaying import Fingerprints, Recording, fingerprints
+from crucible.effects._wrappers._replaying import Fingerprints, Recording, fingerprints, is_unrecorded
 
 R = TypeVar("R")
 
@@ -87,6 +87,8 @@ def record(handlers: Handlers[R], journal: Journal) -> Handlers[R]:
     recorder = _Recorder(journal)
 
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        if is_unrecorded(call):
+            return await proceed(call)
         journal.expect_none_at(show_path(call.path))
         return await recorder.make(call, proceed, fingerprints(call))
 
@@ -135,6 +137,8 @@ def resume(
         recording, in_doubt = Recording(journal), journal.paths_in_doubt
 
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        if is_unrecorded(call):
+            return await proceed(call)
         path, now = show_path(call.path), fingerprints(call)
         if recording.at(path) is not None:
             return await recording.answer(call, now)

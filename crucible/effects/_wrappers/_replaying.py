@@ -1,9 +1,12 @@
 """`replay`: a recorded run again, with nothing behind it."""
 
+from typing import TypeVar
+
 from anyio.lowlevel import checkpoint
 from returns.result import Result
 
 from crucible.effects._codec import UnrecordableError, digest
+from crucible.effects._eff import Eff, scoped
 from crucible.effects._handlers import Call, Handlers
 from crucible.effects._hooks import Hooks
 from crucible.effects._journal import Entry, Journal
@@ -11,7 +14,30 @@ from crucible.effects._order import Order, Stalled
 from crucible.effects._path import Path, show_path
 from crucible.effects._port import Port
 
+A = TypeVar("A")
+E = TypeVar("E")
+R = TypeVar("R")
+
 Fingerprints = dict[str, tuple[str, str]]
+
+_UNRECORDED = "(unrecorded)"
+
+
+class NotRecorded(Exception):  # noqa: N818  # what happened, not a kind of error
+    """A call within `unrecorded` has no answer in a replay."""
+
+
+def unrecorded(eff: Eff[A, E, R]) -> Eff[A, E, R]:
+    """Run `eff` outside of every recording: what it does depends on the clock, and nothing depends on what it gives.
+
+    `record` and `resume` make its calls and do not write them down; in a `replay` the first of them raises `NotRecorded`.
+    """
+    return scoped(_UNRECORDED, eff)
+
+
+def is_unrecorded(call: Call) -> bool:
+    """Tell whether a call stands within `unrecorded`."""
+    return any(name.startswith(_UNRECORDED) for name in call.path)
 
 
 class Diverged(Exception):  # noqa: N818  # what happened, not a kind of error
@@ -91,6 +117,8 @@ def replay(journal: Journal) -> Handlers[Port]:
         recording = Recording(journal)
 
     async def answer(call: Call) -> Result[object, object]:
+        if is_unrecorded(call):
+            raise NotRecorded(f"{call} is not part of the recording")
         return await recording.answer(call, fingerprints(call))
 
     def at_end() -> None:
