@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.effects import Failure, perform
+from crucible.storage import locked
 from crucible.telemetry.errors import InvalidRecord, StoreFailed
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores import SqliteEventStore, SqliteMetricsStore
@@ -184,3 +185,43 @@ def test_flush_brings_the_log_into_the_database(tmp_path: Path) -> None:
     copy.parent.mkdir()
     copy.write_bytes((tmp_path / "run.sqlite").read_bytes())
     assert read(SqliteMetricsStore(copy.parent)) == tuple(plain(3))
+
+
+# A viewer
+
+
+def test_a_viewer_reads_while_a_writer_is_in_the_middle_of_a_batch_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    record(SqliteMetricsStore(tmp_path), plain(3))
+    writer = sqlite3.connect(tmp_path / "run.sqlite", isolation_level=None)
+    with locked(tmp_path):
+        writer.execute("BEGIN IMMEDIATE")
+        viewer = SqliteMetricsStore(tmp_path, read_only=True)
+        assert read(viewer) == tuple(plain(3))
+        del viewer  # which closes its connection
+        writer.execute("COMMIT")
+    writer.close()
+    assert record(SqliteMetricsStore(tmp_path), plain(2, start=3)) == 2
+
+
+def test_a_viewer_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    record(SqliteMetricsStore(tmp_path), plain(3))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    viewer = SqliteMetricsStore(tmp_path, read_only=True)
+    error = MetricsStore.handled_by(viewer).run(perform(MetricsStore.record, "run", plain(1))).failure()
+    assert isinstance(error, StoreFailed)
+    assert "read_only" in error.fix
+    events = EventStore.handled_by(SqliteEventStore(tmp_path / "none", read_only=True))
+    assert isinstance(events.run(perform(EventStore.open_run, "run")), Failure)
+    assert events.run(perform(EventStore.list_runs)).unwrap() == ()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "run.sqlite")
+    connection.execute("PRAGMA application_id=77")
+    connection.execute("CREATE TABLE birds (name)")
+    connection.close()
+    for use in (perform(MetricsStore.read, "run"), perform(MetricsStore.record, "run", plain(1))):
+        error = MetricsStore.handled_by(SqliteMetricsStore(tmp_path)).run(use).failure()
+        assert isinstance(error, StoreFailed)
+        assert "something else" in error.message

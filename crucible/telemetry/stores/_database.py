@@ -5,7 +5,6 @@ Writers take a file lock on the folder for the length of a transaction. SQLite's
 brings 3.40.
 """
 
-import fcntl
 import os
 import sqlite3
 import weakref
@@ -16,24 +15,27 @@ from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from crucible.effects import Failure, Result, Success, UnrecordableError
+from crucible.storage import Schema, UnusableDatabaseError, fix_of, locked
 from crucible.telemetry.errors import InvalidRecord, StoreError, StoreFailed
 from crucible.telemetry.stores._records import StoppedError
 
 T = TypeVar("T")
 
 SUFFIX = ".sqlite"
-VERSION = 1
-"""Of the tables. A file of a newer version is refused."""
-
-_TABLES = """
-CREATE TABLE run (metadata TEXT NOT NULL);
-CREATE TABLE events (sequence INTEGER PRIMARY KEY, name TEXT NOT NULL, time INTEGER NOT NULL, attributes TEXT NOT NULL);
-CREATE TABLE series (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE points (
-    sequence INTEGER PRIMARY KEY, series INTEGER NOT NULL, step INTEGER, value NOT NULL, time INTEGER NOT NULL, metadata TEXT
-);
-PRAGMA user_version=1;
-"""
+SCHEMA = Schema(
+    kind=0,
+    migrations=(
+        (
+            "CREATE TABLE run (metadata TEXT NOT NULL)",
+            "CREATE TABLE events (sequence INTEGER PRIMARY KEY, name TEXT NOT NULL, time INTEGER NOT NULL, attributes TEXT NOT NULL)",
+            "CREATE TABLE series (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+            """CREATE TABLE points (
+                sequence INTEGER PRIMARY KEY, series INTEGER NOT NULL, step INTEGER, value NOT NULL, time INTEGER NOT NULL,
+                metadata TEXT
+            )""",
+        ),
+    ),
+)
 
 FIX_OF_PAYLOAD = "keep to text, 64-bit whole numbers, floats, booleans, None, lists and string-keyed dicts of these"
 
@@ -41,12 +43,13 @@ _BUSY_SECONDS = 30.0
 
 
 class RunDatabases:
-    """The databases of a store: `<folder>/<run id, percent-encoded>.sqlite`."""
+    """The databases of a store: `<folder>/<run id, percent-encoded>.sqlite`; `read_only`, nothing in the folder is changed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self._folder = folder
+        self._read_only = read_only
         self._open: dict[Path, tuple[sqlite3.Connection, tuple[int, int]]] = {}
-        weakref.finalize(self, _close_all, self._open)
+        weakref.finalize(self, _close_all, self._open, lock=not read_only)
 
     def guarded(self, use: Callable[[], T], run_id: str = "") -> Result[T, StoreError]:
         """Give what `use` gives; its errors as values."""
@@ -58,7 +61,9 @@ class RunDatabases:
         except (UnrecordableError, TypeError, ValueError, OverflowError) as error:
             return Failure(InvalidRecord(message=str(error), fix=FIX_OF_PAYLOAD))
         except sqlite3.Error as error:
-            return Failure(StoreFailed(path=str(path), message=str(error), fix=_fix_of(error)))
+            return Failure(StoreFailed(path=str(path), message=str(error), fix=fix_of(error)))
+        except UnusableDatabaseError as error:
+            return Failure(StoreFailed(path=str(path), message=error.message, fix=error.fix))
         except OSError as error:
             fix = "look at the folder, its rights and the space left"
             return Failure(StoreFailed(path=str(path), message=error.strerror or str(error), fix=fix))
@@ -71,24 +76,25 @@ class RunDatabases:
     def reading(self, run_id: str) -> sqlite3.Connection | None:
         """Give a connection to a run's database, None where there is no database.
 
-        Raises: sqlite3.Error, StoppedError for a file of a newer version.
+        Raises: sqlite3.Error; UnusableDatabaseError for a file of a newer version.
         """
         path = self._path(run_id)
         connection = self._connection(path) if path.exists() else None
-        return None if connection is None or _version(connection) == 0 else connection
+        return None if connection is None or SCHEMA.version_of(connection) == 0 else connection
 
     @contextmanager
     def writing(self, run_id: str) -> Iterator[sqlite3.Connection]:
         """Give a connection within a transaction, committed at the end and undone by an exception.
 
-        Raises: OSError, sqlite3.Error, StoppedError for a file of a newer version.
+        Raises: OSError, sqlite3.Error; UnusableDatabaseError for a file of a newer version, or a store that only reads.
         """
         path = self._path(run_id)
+        if self._read_only:
+            raise UnusableDatabaseError("the store was opened to be read only", "open it without read_only=True")
         self._folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self._folder):
+        with locked(self._folder):
             connection = self._connection(path)
-            if _version(connection) == 0:
-                connection.executescript(f"PRAGMA journal_mode=WAL; BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+            SCHEMA.bring_up(connection)
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -106,7 +112,7 @@ class RunDatabases:
         connection = self.reading(run_id)
         if connection is not None:
             path = self._path(run_id)
-            with _locked(self._folder):
+            with locked(self._folder):
                 connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
                 for each in (path, self._folder):
                     _fsync(each)
@@ -122,39 +128,18 @@ class RunDatabases:
                 return connection
             del self._open[path]
             connection.close()
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        uri = f"{path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
-            _prepare(connection, path)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            SCHEMA.version_of(connection)
         except BaseException:
             connection.close()
             raise
         self._open[path] = connection, _identity(path)
         return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA synchronous=NORMAL")
-    version = _version(connection)
-    if version > VERSION:
-        fix = f"read it with a newer crucible; this one knows versions up to {VERSION}"
-        raise StoppedError(StoreFailed(path=str(path), message=f"its tables are of version {version}", fix=fix))
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    """Give the version of the tables, 0 where there are none."""
-    [version] = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the write lock of a folder, against this process's other connections too."""
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -170,21 +155,10 @@ def _fsync(path: Path) -> None:
         os.close(file)
 
 
-def _close_all(connections: dict[Path, tuple[sqlite3.Connection, tuple[int, int]]]) -> None:
+def _close_all(connections: dict[Path, tuple[sqlite3.Connection, tuple[int, int]]], *, lock: bool) -> None:
     for path, (connection, _) in connections.items():
-        if path.parent.exists():
-            with _locked(path.parent):
+        if lock and path.parent.exists():
+            with locked(path.parent):
                 connection.close()  # the last to close brings the log into the database
         else:
             connection.close()
-
-
-def _fix_of(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "full" in text:
-        return "free some space; nothing of this batch was stored"
-    if "locked" in text:
-        return f"another process has held it for {_BUSY_SECONDS:.0f} s: end that process, or give the run another id"
-    if "not a database" in text or "malformed" in text:
-        return "move the file away; it is no database of a run, or damaged"
-    return "look at the folder, its rights and the space left"

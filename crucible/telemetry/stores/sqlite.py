@@ -29,10 +29,13 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class SqliteMetricsStore(MetricsStore):
-    """A `MetricsStore` in `<folder>/<run id>.sqlite`. Several processes may use one folder, and one run."""
+    """A `MetricsStore` in `<folder>/<run id>.sqlite`. Several processes may use one folder, and one run.
 
-    def __init__(self, folder: Path | str) -> None:
-        self._databases = RunDatabases(Path(folder))
+    With `read_only`, nothing is written and no writer is ever kept waiting: it is for whoever watches a run.
+    """
+
+    def __init__(self, folder: Path | str, *, read_only: bool = False) -> None:
+        self._databases = RunDatabases(Path(folder), read_only=read_only)
 
     async def record(self, run_id: str, points: Sequence[MetricPoint]) -> Result[int, StoreError]:
         """Keep a batch in one transaction."""
@@ -90,10 +93,13 @@ class SqliteMetricsStore(MetricsStore):
 
 
 class SqliteEventStore(EventStore):
-    """An `EventStore` in `<folder>/<run id>.sqlite`. Several processes may use one folder, and one run."""
+    """An `EventStore` in `<folder>/<run id>.sqlite`. Several processes may use one folder, and one run.
 
-    def __init__(self, folder: Path | str) -> None:
-        self._databases = RunDatabases(Path(folder))
+    With `read_only`, nothing is written and no writer is ever kept waiting: it is for whoever watches a run.
+    """
+
+    def __init__(self, folder: Path | str, *, read_only: bool = False) -> None:
+        self._databases = RunDatabases(Path(folder), read_only=read_only)
 
     async def open_run(self, run_id: str, *, metadata: Mapping[str, Json] | None = None) -> Result[RunInfo, StoreError]:
         """Note the run in its file, unless it is there."""

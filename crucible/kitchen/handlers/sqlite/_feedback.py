@@ -13,6 +13,7 @@ from crucible.kitchen.handlers.feedback_rules import Deployment, RuledFeedback, 
 from crucible.kitchen.handlers.files import RefusedError, add_file
 from crucible.kitchen.handlers.sqlite._database import Database, StoppedError
 from crucible.kitchen.ports import CuratedExample, Exchange
+from crucible.storage import Schema
 from crucible.train.errors import InvalidRequest, NotFound
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ async def record_exchanges(
 
 
 def _database(path: Path) -> Database:
-    return Database(path=path, kind=_KIND, migrations=_MIGRATIONS)
+    return Database(path=path, schema=Schema(kind=_KIND, migrations=_MIGRATIONS))
 
 
 def _read(connection: sqlite3.Connection, deployment_id: str) -> Deployment:

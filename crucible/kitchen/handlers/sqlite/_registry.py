@@ -11,6 +11,7 @@ from crucible.effects import Failure, Json, Result, UnrecordableError, decode, e
 from crucible.kitchen.errors import AlreadyExists, KitchenError
 from crucible.kitchen.handlers.sqlite._database import Database, StoppedError
 from crucible.kitchen.ports import ModelArtifact, ModelRegistry, RegisteredModel
+from crucible.storage import Schema
 from crucible.train.errors import InvalidRequest, NotFound
 
 _Row: TypeAlias = tuple[str, str, str, str, str, str, str]
@@ -32,7 +33,7 @@ class SqliteRegistry(ModelRegistry):
     """A `ModelRegistry` in one file."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path=path, kind=_KIND, migrations=_MIGRATIONS)
+        self._database = Database(path=path, schema=Schema(kind=_KIND, migrations=_MIGRATIONS))
 
     async def register(self, artifact: ModelArtifact) -> Result[RegisteredModel, KitchenError]:
         model_id = f"{artifact.name}@{artifact.version}"

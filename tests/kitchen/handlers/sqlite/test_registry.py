@@ -17,6 +17,7 @@ from crucible.effects import Handlers, gather, perform
 from crucible.kitchen.handlers import sqlite
 from crucible.kitchen.handlers.sqlite._database import Database
 from crucible.kitchen.ports import ModelArtifact, ModelRegistry
+from crucible.storage import Schema
 from crucible.testing import check_model_registry
 from crucible.train.errors import InvalidRequest, StorageFailed
 
@@ -172,8 +173,9 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_older_tables_are_brought_up_to_date_and_keep_their_rows(tmp_path: Path) -> None:
     first = ["CREATE TABLE things (name TEXT)", "INSERT INTO things VALUES ('kept')"]
-    older = Database(path=tmp_path / "db", kind=5, migrations=[first])
-    newer = Database(path=tmp_path / "db", kind=5, migrations=[first, ["ALTER TABLE things ADD COLUMN size INTEGER"]])
+    older = Database(path=tmp_path / "db", schema=Schema(kind=5, migrations=[first]))
+    added = ["ALTER TABLE things ADD COLUMN size INTEGER"]
+    newer = Database(path=tmp_path / "db", schema=Schema(kind=5, migrations=[first, added]))
 
     def read(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
         return list(connection.execute("SELECT * FROM things"))
