@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
@@ -126,17 +125,6 @@ class Catalogue:
 def standard_catalogue() -> Catalogue:
     """Give the catalogue of the stages that come with each training method."""
     return Catalogue()
-
-
-def nearest(name: str, known: Mapping[str, object] | frozenset[str]) -> str:
-    """Say which known name was meant, and which there are.
-
-    >>> nearest("trian", {"train": 1, "cleanup": 2})
-    'did you mean train? There are cleanup, train'
-    """
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    there = ", ".join(sorted(known)) or "none"
-    return (f"did you mean {close[0]}? " if close else "") + f"There are {there}"
 
 
 def _state(form: Form) -> Form | None:

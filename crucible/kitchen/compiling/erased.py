@@ -49,5 +49,3 @@ def every_handler(handlers: Handlers[Never]) -> EveryHandler:
 
 def _then(first: AnyStage, second: AnyStage) -> AnyStage:
     return first >> cast("Callable[[object], Eff[object, object, object]]", second)
-
-

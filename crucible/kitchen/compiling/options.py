@@ -1,0 +1,102 @@
+"""Options in a file: which there are, and of what kind each is, read from the function or class that takes them."""
+
+import inspect
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Literal, Union, get_args, get_origin, get_type_hints
+
+from crucible.ir import Problem
+from crucible.kitchen.compiling.shapes import Form, shown
+
+
+def option_problems(
+    owner: str, taker: Callable[..., object], options: Mapping[str, object], path: str, *, hidden: Iterable[str] = ()
+) -> Iterator[Problem]:
+    """Compare options with the keyword-only parameters of what takes them, those `hidden` from files left out.
+
+    >>> def heat(*, degrees: int, slowly: bool = False) -> None: ...
+    >>> for problem in option_problems("heat", heat, {"degree": 200}, "oven"):
+    ...     print(problem)
+    oven.degree: heat has no option 'degree' (did you mean degrees? There are degrees, slowly)
+    oven.degrees: heat needs it (give a whole number)
+    """
+    kinds = kinds_of(taker, hidden=hidden)
+    for name, value in options.items():
+        if name not in kinds:
+            message = f"{owner} has no option {name!r}"
+            fix = nearest(name, kinds) if kinds else "leave it out: it has none"
+            yield Problem(path=f"{path}.{name}", message=message, fix=fix)
+        elif not is_of(value, kinds[name]):
+            message = f"must be {shown_kind(kinds[name])}, not {value!r}"
+            yield Problem(path=f"{path}.{name}", message=message, fix="write a value of that kind")
+    for parameter in inspect.signature(taker).parameters.values():
+        if parameter.default is parameter.empty and parameter.name in kinds and parameter.name not in options:
+            fix = f"give {shown_kind(kinds[parameter.name])}"
+            yield Problem(path=f"{path}.{parameter.name}", message=f"{owner} needs it", fix=fix)
+
+
+def kinds_of(taker: Callable[..., object], *, hidden: Iterable[str] = ()) -> Mapping[str, Form]:
+    """Give the keyword-only parameters of a function or class, with their annotations."""
+    hints = get_type_hints(taker)
+    parameters = inspect.signature(taker).parameters.values()
+    return {
+        each.name: hints.get(each.name, object)
+        for each in parameters
+        if each.kind is inspect.Parameter.KEYWORD_ONLY and each.name not in set(hidden)
+    }
+
+
+def is_of(value: object, kind: Form) -> bool:
+    """Tell whether a value from a file is of an annotated kind: nothing is converted but a whole number to a fraction.
+
+    >>> is_of(1, float), is_of("1", int), is_of(True, int), is_of(None, int | None), is_of("a", Literal["a", "b"])
+    (True, False, False, True, True)
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(is_of(value, choice) for choice in arguments)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if kind is None or kind is types.NoneType:
+        return value is None
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    plain = origin or kind
+    return not isinstance(plain, type) or isinstance(value, plain)
+
+
+def shown_kind(kind: Form) -> str:
+    """Write the kind of an option as a person would.
+
+    >>> shown_kind(int | None), shown_kind(Literal["a", "b"])
+    ('a whole number or null', "one of 'a', 'b'")
+    """
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(map(shown_kind, get_args(kind)))
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(repr, get_args(kind)))}"
+    return _KINDS.get(kind, shown(kind))
+
+
+_KINDS: Mapping[Form, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    types.NoneType: "null",
+}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was meant, and which there are.
+
+    >>> nearest("trian", {"train": 1, "cleanup": 2})
+    'did you mean train? There are cleanup, train'
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    there = ", ".join(names) or "none"
+    return (f"did you mean {close[0]}? " if close else "") + f"There are {there}"

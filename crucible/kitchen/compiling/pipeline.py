@@ -1,0 +1,113 @@
+"""From the stages that a file names to a workflow: every name, option and order is checked before anything runs."""
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from crucible.effects import Failure, Result, Success
+from crucible.ir import Problem, StageDef
+from crucible.kitchen.compiling.catalogue import Entry
+from crucible.kitchen.compiling.erased import AnyStage, in_sequence, stage_of
+from crucible.kitchen.compiling.methods import Method
+from crucible.kitchen.compiling.options import nearest, option_problems
+from crucible.kitchen.compiling.shapes import Form, filled, matched, shown
+from crucible.kitchen.stage import starting_from
+from crucible.train.ports import TrainingClient
+
+
+@attrs.frozen(kw_only=True)
+class _Step:
+    """A stage of the pipeline that is known: where it stands in the file, and what it is."""
+
+    path: str
+    entry: Entry
+    stage: AnyStage
+
+
+def workflow_of(method: Method, stages: Sequence[StageDef]) -> Result[AnyStage, tuple[Problem, ...]]:
+    """Put the stages together; with none named, the method's standard pipeline.
+
+    Fails: all that is wrong with names, options and order, each with its place in the file.
+    """
+    named = stages or [StageDef(name=name) for name in method.standard]
+    problems: list[Problem] = []
+    steps: list[_Step | None] = []  # None for one that is not known
+    for index, each in enumerate(named):
+        if each.enabled:
+            made = _step(method, each, f"pipeline[{index}]")
+            problems += made.failure() if isinstance(made, Failure) else ()
+            steps.append(made.value_or(None))
+    if not steps:
+        problems.append(Problem(path="pipeline", message="no stage is enabled", fix="enable one, or name none at all"))
+    problems += _order_problems(method, steps)
+    if problems:
+        return Failure(tuple(problems))
+    parts = [step.stage for step in steps if step is not None]
+    return Success(in_sequence(stage_of(starting_from(method.config)), parts).named(method.name))
+
+
+def _step(method: Method, named: StageDef, path: str) -> Result[_Step, tuple[Problem, ...]]:
+    entry = method.entries.get(named.name)
+    if entry is None:
+        message = f"there is no stage {named.name!r} for {method.name}"
+        return Failure((Problem(path=f"{path}.name", message=message, fix=nearest(named.name, method.entries)),))
+    problems = tuple(option_problems(entry.name, entry.make, named.options, f"{path}.options"))
+    if problems:
+        return Failure(problems)
+    try:
+        return Success(_Step(path=path, entry=entry, stage=entry.stage(named.options)))
+    except ValueError as error:
+        return Failure(
+            (Problem(path=f"{path}.options", message=str(error), fix=f"correct the options of {entry.name}"),)
+        )
+
+
+def _order_problems(method: Method, steps: Sequence[_Step | None]) -> Iterator[Problem]:
+    """Follow the states through the pipeline; after a stage that is unknown or misplaced, go on from what it would give."""
+    state: Form | None = method.config
+    before: list[Entry] = []
+    closed_by = ""
+    for step in steps:
+        if step is None:
+            state = None  # whatever it gives
+            continue
+        entry = step.entry
+        after = entry.shape.gives if state is None else entry.shape.after(state)
+        if state is not None and after is None:
+            yield _misplaced(method, step, state, [each.name for each in before])
+        for name in entry.after:
+            if name not in {each.name for each in before}:
+                message = f"{entry.name} needs {name} before it"
+                yield Problem(path=step.path, message=message, fix=f"put {name} before it")
+        if closed_by and TrainingClient in step.stage.outline.all_ports():
+            message = f"{entry.name} needs the training session, which {closed_by} has closed"
+            yield Problem(path=step.path, message=message, fix=f"put {entry.name} before {closed_by}")
+        closed_by = entry.name if entry.closes else closed_by
+        state = _known(filled(entry.shape.gives, {}) if after is None else after)
+        before.append(entry)
+
+
+def _known(state: Form) -> Form | None:
+    """Give a state that says something, None for one of which nothing is known."""
+    parameters: tuple[Form, ...] = getattr(state, "__parameters__", ())
+    return None if state is object or parameters else state
+
+
+def _misplaced(method: Method, step: _Step, state: Form, before: Sequence[str]) -> Problem:
+    """Say what a stage needs that the stages before it have not made, and which stage makes it."""
+    name, wanted = step.entry.name, step.entry.shape.takes
+    makers = [
+        each.name
+        for each in method.entries.values()
+        if each.shape.gives != each.shape.takes and matched(wanted, filled(each.shape.gives, {}), {}) is not None
+    ]
+    what = f"after {before[-1]} there is" if before else "a pipeline begins with"
+    message = f"{name} takes {shown(wanted)}, and {what} {shown(state)}"
+    if makers:
+        there = [each for each in makers if each in before]
+        fix = f"move it right after {there[-1]}" if there else f"put {' or '.join(makers)} before it"
+    elif matched(wanted, method.config, {}) is not None:
+        fix = "move it to the beginning"
+    else:
+        fix = f"leave it out: no stage of {method.name} makes that"
+    return Problem(path=step.path, message=message, fix=fix)
