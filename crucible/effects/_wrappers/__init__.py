@@ -6,7 +6,7 @@ from crucible.effects._wrappers._circuit import circuit_breaker
 from crucible.effects._wrappers._costs import Cost, each_call, working_seconds
 from crucible.effects._wrappers._deadline import deadline
 from crucible.effects._wrappers._faults import Fault, InjectedCrash, crashing, delayed, failing, hanging, inject
-from crucible.effects._wrappers._hedging import SlowerThan, hedge
+from crucible.effects._wrappers._hedging import Hedging, SlowerThan, hedge
 from crucible.effects._wrappers._lockstep import IDENTIFIERS, Difference, Disagreed, lockstep
 from crucible.effects._wrappers._rate import Rate, rate_limit
 from crucible.effects._wrappers._recording import InDoubt, record, resume
@@ -24,6 +24,7 @@ __all__ = [
     "Disagreed",
     "Diverged",
     "Fault",
+    "Hedging",
     "InDoubt",
     "InjectedCrash",
     "NotRecorded",

@@ -3,8 +3,9 @@
 import time
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from itertools import accumulate, cycle, islice
 from typing import TypeVar
 
 import anyio
@@ -104,13 +105,48 @@ class _Allowance:
         return True
 
 
+@attrs.frozen(kw_only=True)
+class Hedging:
+    """When a call is made again although it may still be answered, and how often.
+
+    >>> Hedging(after_seconds=1, growth=2, max_hedges=3).begins(1)
+    (0.0, 1.0, 3.0, 7.0)
+
+    Args:
+        after_seconds: how long to wait for an answer before the call is made again; `SlowerThan(percentile=95)` follows what
+            calls take. A function may say None: that call is made once.
+        growth: each further wait is so many times the one before.
+        most_share: the most calls that may be added, as a share of those of the program; `math.inf` for no limit. What calls
+            earned is saved up, for ten hedges at most, so that a service that gets slow as a whole is not asked twice as often.
+        max_hedges: the most times that one call is made again.
+    """
+
+    after_seconds: float | Callable[[Call], float | None] = attrs.field()
+    growth: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    most_share: float = attrs.field(default=0.05, validator=attrs.validators.ge(0))
+    max_hedges: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+
+    @after_seconds.validator
+    def _is_not_negative(self, _: object, value: object) -> None:
+        if isinstance(value, int | float) and not value >= 0:
+            raise ValueError(f"a call is hedged after 0 seconds or more, not {value}")
+
+    def wait_seconds(self, call: Call) -> float | None:
+        """Give how long this call may take before it is made again; None when it is made once."""
+        return self.after_seconds(call) if callable(self.after_seconds) else self.after_seconds
+
+    def begins(self, wait_seconds: float) -> tuple[float, ...]:
+        """Give when a call is made, in seconds from the first time, which is 0."""
+        waits = (wait_seconds * self.growth**index for index in range(self.max_hedges))
+        return tuple(accumulate(waits, initial=0.0))
+
+
 def hedge(
     handlers: Handlers[R],
+    policy: Hedging,
     *,
     operations: Collection[Callable[..., object]],
-    after_seconds: float | Callable[[Call], float | None],
-    most_share: float = 0.05,
-    max_hedges: int = 1,
+    others: Sequence[Handlers[R]] = (),
 ) -> Handlers[R]:
     """Make a call of `operations` again while the first one is still waiting, and take the first good answer.
 
@@ -122,30 +158,27 @@ def hedge(
 
     Args:
         handlers: those that answer slowly at times.
+        policy: when, how often, and how many.
         operations: those whose calls may be made twice at the same time.
-        after_seconds: how long to wait for an answer before the call is made again, and again before each further time;
-            `SlowerThan(percentile=95)` follows what calls take. A function may say None: that call is made once.
-        most_share: the most calls that may be added, as a share of the calls of the program. What calls earned is saved up, for
-            ten hedges at most, so that a service that gets slow as a whole is not asked twice as often.
-        max_hedges: the most times that one call is made again.
+        others: whom to ask the second time, the third and so on, in turn; the same handlers when there are none.
 
-    Raises: TypeError for what is no operation; ValueError for one that is not repeatable, for a negative delay or share, or when
-        `max_hedges` is below 1.
+    Raises: TypeError for what is no operation; ValueError for one that is not repeatable.
     """
-    _require(operations, after_seconds, most_share, max_hedges)
-    allowance = _Allowance(most_share)
-    slower = after_seconds if isinstance(after_seconds, SlowerThan) else None
+    _require(operations)
+    allowance = _Allowance(policy.most_share)
+    slower = policy.after_seconds if isinstance(policy.after_seconds, SlowerThan) else None
 
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
         if call.operation not in operations:
             return await proceed(call)
         allowance.earn()
-        wait_seconds = after_seconds(call) if callable(after_seconds) else after_seconds
+        wait_seconds = policy.wait_seconds(call)
         start = time.perf_counter()
         if wait_seconds is None:
             result = await proceed(call)
         else:
-            result = await _Race(call, proceed, allowance).run(wait_seconds, max_hedges)
+            asked = [proceed, *islice(cycle([other.answer for other in others] or [proceed]), policy.max_hedges)]
+            result = await _Race(call, allowance).run(asked, policy.begins(wait_seconds))
         if slower is not None and isinstance(result, Success):
             slower.add(call, time.perf_counter() - start)
         return result
@@ -153,49 +186,41 @@ def hedge(
     return handlers.wrap(around)
 
 
-def _require(
-    operations: Collection[Callable[..., object]], after_seconds: object, most_share: float, max_hedges: int
-) -> None:
+def _require(operations: Collection[Callable[..., object]]) -> None:
     for operation in operations:
         if port_of(operation) is None:
             raise TypeError(f"{operation!r} is not an operation of a port")
         if not is_repeatable(operation):
             raise ValueError(f"{operation.__qualname__} is not repeatable: it must not be made twice at the same time")
-    if isinstance(after_seconds, int | float) and not after_seconds >= 0:
-        raise ValueError(f"a call is hedged after 0 seconds or more, not {after_seconds}")
-    if not most_share >= 0:
-        raise ValueError(f"the share of calls to hedge is 0 or more, not {most_share}")
-    if max_hedges < 1:
-        raise ValueError(f"hedging needs at least 1 hedge, not {max_hedges}")
 
 
 class _Race:
     """One call, made several times; ends with the first good answer, or when none is to be had."""
 
-    def __init__(self, call: Call, proceed: Proceed, allowance: _Allowance) -> None:
+    def __init__(self, call: Call, allowance: _Allowance) -> None:
         self._call = call
-        self._proceed = proceed
         self._allowance = allowance
         self._running = 0
         self._results: dict[int, Result[object, object]] = {}
         self._over = anyio.CancelScope()
 
-    async def run(self, wait_seconds: float, max_hedges: int) -> Result[object, object]:
-        """Make the call, and again after each wait, until one of them is answered."""
+    async def run(self, asked: Sequence[Proceed], begins: Sequence[float]) -> Result[object, object]:
+        """Make the call, each time so much later, until one of them is answered."""
         siblings = Siblings()
+        each = enumerate(zip(asked, begins, strict=True))
+        tasks = [partial(self._make, index, proceed, begin) for index, (proceed, begin) in each]
         with self._over, ours(self._over):
-            tasks = [partial(self._make, index, wait_seconds * index) for index in range(max_hedges + 1)]
             await siblings.run([partial(siblings.guarded, index, task) for index, task in enumerate(tasks)])
         good = (index for index, result in self._results.items() if isinstance(result, Success))
         return self._results[next(good, min(self._results))]
 
-    async def _make(self, index: int, wait_seconds: float) -> None:
+    async def _make(self, index: int, proceed: Proceed, wait_seconds: float) -> None:
         if index > 0:
             await anyio.sleep(wait_seconds)
             if self._over.cancel_called or not self._allowance.take():
                 return
         self._running += 1
-        result = await self._proceed(self._call)
+        result = await proceed(self._call)
         self._running -= 1
         self._results[index] = result
         if isinstance(result, Success) or self._running == 0:

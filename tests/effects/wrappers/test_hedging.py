@@ -1,8 +1,8 @@
 """`hedge` asks a second time where the first answer is slow, and never more than it may."""
 
+import math
 import time
 from collections.abc import Callable
-from functools import partial
 from random import Random
 
 import anyio
@@ -14,6 +14,7 @@ from crucible.effects import (
     Eff,
     Failure,
     Handlers,
+    Hedging,
     Journal,
     Result,
     SlowerThan,
@@ -68,13 +69,8 @@ FOREVER = 60.0
 
 
 def hedged(work: Work, *, after_seconds: float = 0.01, most_share: float = 9, max_hedges: int = 1) -> Handlers[Work]:
-    return hedge(
-        Work.handled_by(work),
-        operations=[Work.add],
-        after_seconds=after_seconds,
-        most_share=most_share,
-        max_hedges=max_hedges,
-    )
+    policy = Hedging(after_seconds=after_seconds, most_share=most_share, max_hedges=max_hedges)
+    return hedge(Work.handled_by(work), policy, operations=[Work.add])
 
 
 @pytest.mark.anyio
@@ -130,15 +126,31 @@ class TestARace:
         assert work.log[:2] == ["0 begins", "1 begins"]
         assert sorted(work.log[2:]) == ["0 is cancelled", "1 is cancelled"]
 
+    async def test_waits_longer_each_time_where_that_is_asked(self) -> None:
+        calls: list[TracedCall] = []
+        work = trace(Work.handled_by(Slow(*[(FOREVER, Success(0))] * 3)), into=calls.append)
+        policy = Hedging(after_seconds=0.02, growth=4, most_share=9, max_hedges=2)
+        await hedge(work, policy, operations=[Work.add]).arun(timeout(add(1, 2), seconds=0.25))
+        first, second, third = sorted((call.seconds for call in calls), reverse=True)
+        assert first - second < second - third
+
+    async def test_asks_others_where_there_are_some(self) -> None:
+        slow, two, three = Slow((FOREVER, Success(1))), Slow((FOREVER, Success(2))), Slow((0.0, Success(3)))
+        policy = Hedging(after_seconds=0.01, most_share=9, max_hedges=2)
+        others = [Work.handled_by(two), Work.handled_by(three)]
+        handlers = hedge(Work.handled_by(slow), policy, operations=[Work.add], others=others)
+        assert await handlers.arun(add(1, 2)) == Success(3)
+        assert [work.log[-1] for work in (slow, two, three)] == ["0 is cancelled", "0 is cancelled", "0 ends"]
+
     async def test_is_not_begun_for_other_operations(self) -> None:
         work = Worker()
-        handlers = hedge(Work.handled_by(work), operations=[Work.add], after_seconds=0.001, most_share=1)
+        handlers = hedged(work, after_seconds=0.001)
         assert await handlers.arun(perform(Work.rest, 0.02)) == Success(0)
         assert work.log == ["rest"]
 
     async def test_is_not_begun_where_the_delay_is_none(self) -> None:
         work = Slow((0.02, Success(1)))
-        handlers = hedge(Work.handled_by(work), operations=[Work.add], after_seconds=lambda call: None, most_share=1)
+        handlers = hedge(Work.handled_by(work), Hedging(after_seconds=lambda call: None), operations=[Work.add])
         assert await handlers.arun(add(1, 2)) == Success(1)
         assert work.log == ["0 begins", "0 ends"]
 
@@ -155,7 +167,7 @@ class TestAJournal:
     async def test_of_calls_inside_of_it_shows_both(self) -> None:
         calls: list[TracedCall] = []
         work = trace(Work.handled_by(Slow((FOREVER, Success(1)), (0.0, Success(2)))), into=calls.append)
-        await hedge(work, operations=[Work.add], after_seconds=0.01, most_share=1).arun(add(1, 2))
+        await hedge(work, Hedging(after_seconds=0.01, most_share=1), operations=[Work.add]).arun(add(1, 2))
         assert [call.result for call in calls] == [Success(2), None]
 
 
@@ -174,9 +186,8 @@ class TestTheShare:
                     await anyio.sleep(0.002)
                 return Success(0)
 
-        handlers = hedge(
-            Work.handled_by(Counting()), operations=[Work.rest], after_seconds=0, most_share=share, max_hedges=2
-        )
+        policy = Hedging(after_seconds=0, most_share=share, max_hedges=2)
+        handlers = hedge(Work.handled_by(Counting()), policy, operations=[Work.rest])
         for is_slow in slow:
             calls += 1
             assert handlers.run(perform(Work.rest, 1.0 if is_slow else 0.0)) == Success(0)
@@ -194,43 +205,47 @@ class TestTheShare:
         hedges = sum(line.endswith("begins") for line in work.log) - 115
         assert 10 <= hedges <= 13
 
-    @pytest.mark.parametrize(
-        ("problem", "message"),
-        [
-            ({"operations": [Work.pay]}, "Work.pay is not repeatable"),
-            ({"after_seconds": -1}, "after 0 seconds or more, not -1"),
-            ({"most_share": -0.1}, "0 or more, not -0.1"),
-            ({"max_hedges": 0}, "at least 1 hedge, not 0"),
-        ],
-    )
-    def test_and_what_else_is_said_is_checked_at_once(self, problem: dict[str, object], message: str) -> None:
-        said: dict[str, object] = {"operations": [Work.add], "after_seconds": 1.0, **problem}
-        with pytest.raises(ValueError, match=message):
-            hedge(Work.handled_by(Worker()), **said)  # type: ignore[arg-type]  # wrong on purpose
+    def test_may_be_without_limit(self) -> None:
+        work = Slow(*[(0.02, Success(0))] * 40)
+        handlers = hedged(work, after_seconds=0.005, most_share=math.inf)
+        for _ in range(20):
+            handlers.run(add(1, 2))
+        assert sum(line.endswith("begins") for line in work.log) == 40
+
+    def test_is_not_used_by_what_must_not_be_made_twice(self) -> None:
+        with pytest.raises(ValueError, match=r"Work.pay is not repeatable"):
+            hedge(Work.handled_by(Worker()), Hedging(after_seconds=1), operations=[Work.pay])
 
     def test_is_for_operations(self) -> None:
         with pytest.raises(TypeError, match="is not an operation of a port"):
-            hedge(Work.handled_by(Worker()), operations=[print], after_seconds=1)
+            hedge(Work.handled_by(Worker()), Hedging(after_seconds=1), operations=[print])
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("after_seconds", -1), ("most_share", -0.1), ("max_hedges", 0), ("growth", 0)]
+    )
+    def test_and_the_rest_of_a_policy_are_checked_when_it_is_made(self, field: str, value: float) -> None:
+        with pytest.raises(ValueError, match=f"{field}|0 seconds or more"):
+            Hedging(**{"after_seconds": 1.0, field: value})  # type: ignore[arg-type]  # wrong on purpose
 
 
 calls = st.one_of(
     st.builds(add, st.integers(0, 9), st.integers(0, 9)),
     st.builds(refuse, st.sampled_from("ab")),
     st.builds(crash, st.sampled_from("ab")),
-    st.builds(partial(perform, Work.pay), st.integers(0, 9)),
+    st.builds(lambda amount: perform(Work.pay, amount), st.integers(0, 9)),
 )
 
 
 @given(st.lists(calls, max_size=6))
 def test_changes_nothing_where_answers_are_quick(made: list[Eff[int, str, Work]]) -> None:
     worker = Worker()
-    handlers = hedge(Work.handled_by(worker), operations=ASKED, after_seconds=FOREVER, most_share=1)
+    handlers = hedge(Work.handled_by(worker), Hedging(after_seconds=FOREVER), operations=ASKED)
     eff = gather([attempt(each) for each in made], limit=1)
     assert observe(eff, worker, handlers) == observe(eff)
 
 
 def test_a_refusal_is_answered_as_it_is() -> None:
-    handlers = hedge(Work.handled_by(Worker()), operations=ASKED, after_seconds=0, most_share=1)
+    handlers = hedge(Work.handled_by(Worker()), Hedging(after_seconds=0), operations=ASKED)
     assert handlers.run(refuse("no")) == Failure("no")
 
 
@@ -297,7 +312,8 @@ def timed(handlers: Handlers[Work], asks: int) -> list[float]:
 
 def test_the_slowest_calls_get_quicker_and_few_are_made_twice() -> None:
     plain, service = timed(Work.handled_by(Service()), 200), Service()
-    handlers = hedge(Work.handled_by(service), operations=[Work.say], after_seconds=SlowerThan(90), most_share=0.1)
+    policy = Hedging(after_seconds=SlowerThan(90), most_share=0.1)
+    handlers = hedge(Work.handled_by(service), policy, operations=[Work.say])
     began = time.monotonic()
     hedged_calls = timed(handlers, 200)
     assert time.monotonic() - began < 60
