@@ -83,7 +83,7 @@ class Experiment:
     seed: int = 0
     created_at: datetime | None = None
 
-    @rule("training", "pipeline", "experiment_type")
+    @rule("training.method", "pipeline[].enabled", "experiment_type")
     def _says_what_to_do(self) -> Iterator[Problem]:
         if self.training is None and self.experiment_type == "training":
             fix = "give one, or set experiment_type to what this is"
@@ -92,13 +92,13 @@ class Experiment:
             message = "there is nothing to do: neither a training nor a stage that is enabled"
             yield Problem(path="pipeline", message=message, fix="give a training, or stages")
 
-    @rule("training", "dataset")
+    @rule("training.method", "dataset")
     def _has_rows(self) -> Iterator[Problem]:
         if self.dataset is None and self.training is not None and not isinstance(self.training, _WITHOUT_DATASET):
             message = f"training by {self.training.method} needs one"
             yield Problem(path="dataset", message=message, fix="say which rows to train on")
 
-    @rule("training", "dataset")
+    @rule("training.method", "training.evaluation", "training.held_out", "dataset")
     def _is_measured_on_what_it_was_not_trained_on(self) -> Iterator[Problem]:
         if self.dataset is None or self.training is None or isinstance(self.training, _WITHOUT_DATASET):
             return
@@ -129,15 +129,15 @@ class Experiment:
             message = "there is nothing to compare with"
             yield Problem(path="reliability.stats", message=message, fix="give the id of an experiment as baseline")
 
-    @rule("pipeline")
+    @rule("pipeline[].name")
     def _stages_have_names_of_their_own(self) -> Iterator[Problem]:
         yield from _repeated("pipeline", [stage.name for stage in self.pipeline])
 
-    @rule("outputs")
+    @rule("outputs[].name")
     def _outputs_have_names_of_their_own(self) -> Iterator[Problem]:
         yield from _repeated("outputs", [output.name for output in self.outputs])
 
-    @rule("training", "feedback")
+    @rule("training.method", "feedback.thresholds", "feedback.curation")
     def _one_place_says_when_to_train_again(self) -> Iterator[Problem]:
         if isinstance(self.training, FeedbackLoopSpec) and self.feedback is not None:
             for name in ("thresholds", "curation"):

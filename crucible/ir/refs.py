@@ -127,7 +127,7 @@ class EvaluatorRef:
 
 @attrs.frozen(kw_only=True)
 class StageDef:
-    """A stage of a pipeline, by its name; one that is not enabled is left out."""
+    """A stage of a pipeline, by its name; one that is not enabled is left out. A pipeline may name a stage several times."""
 
     name: str = attrs.field(metadata=NOT_EMPTY)
     options: Mapping[str, Json] = attrs.field(factory=dict)
