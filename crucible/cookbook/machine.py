@@ -1,4 +1,4 @@
-"""How the recipes wire this machine: torch, reasoning-gym tasks with their verifiers, telemetry in JSON lines."""
+"""How the recipes wire this machine: torch, reasoning-gym tasks with their verifiers, telemetry in SQLite."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -8,7 +8,7 @@ from crucible.kitchen.handlers import noop, reasoning_gym
 from crucible.kitchen.handlers import torch as torch_handlers
 from crucible.kitchen.ports import Evaluator, ModelRegistry
 from crucible.telemetry.ports import EventStore, MetricsStore
-from crucible.telemetry.stores import JsonlEventStore, JsonlMetricsStore
+from crucible.telemetry.stores import SqliteEventStore, SqliteMetricsStore
 from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TrainingClient
 
 MachinePorts: TypeAlias = TrainingClient | CustomLossClient | SamplingClient | DatasetStore | Evaluator | ModelRegistry
@@ -22,6 +22,6 @@ def this_machine(root: Path | str) -> Handlers[MachinePorts | MetricsStore | Eve
         | reasoning_gym.datasets()
         | reasoning_gym.verifier()
         | noop.registry()
-        | MetricsStore.handled_by(JsonlMetricsStore(root))
-        | EventStore.handled_by(JsonlEventStore(root))
+        | MetricsStore.handled_by(SqliteMetricsStore(root))
+        | EventStore.handled_by(SqliteEventStore(root))
     )

@@ -1,5 +1,6 @@
 """`RunProgress`: a run on the terminal, as it goes on; needs the extra `demo` (rich)."""
 
+import math
 from types import TracebackType
 from typing import Self
 
@@ -9,7 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from crucible.telemetry.events import (
     DatasetBuilt,
     DatasetLoaded,
+    DistillationStep,
     EvaluationCompleted,
+    PreferenceStep,
+    ReinforcementStep,
     SampleShown,
     StageStarted,
     TrainingStep,
@@ -53,7 +57,15 @@ class RunProgress:
                 self._progress.update(self._steps, total=event.total_steps, completed=0)
                 self._say(f"{event.num_tokens} tokens, {event.num_trained_tokens} trained, {event.total_steps} steps")
             case TrainingStep():
-                self._progress.update(self._steps, completed=event.step, description=f"training, loss {event.loss:.3f}")
+                self._trained(event.step, f"training, loss {event.loss:.3f}")
+            case PreferenceStep():
+                self._trained(event.step, f"training, loss {event.metrics.get('loss', math.nan):.3f}")
+            case ReinforcementStep():
+                self._trained(event.step, f"training, mean reward {event.metrics.get('reward_mean', math.nan):.3f}")
+            case DistillationStep():
+                self._trained(
+                    event.step, f"training, KL to the teacher {event.metrics.get('teacher_kl', math.nan):.3f}"
+                )
             case EvaluationCompleted():
                 scores = ", ".join(f"{name} {value:.1%}" for name, value in event.metrics.items())
                 self._say(f"step {event.step}: {scores} on {event.num_examples} held-out examples")
@@ -61,6 +73,9 @@ class RunProgress:
                 self._say(f"  asked     {event.prompt!r}\n  answered  {event.answer!r}\n  expected  {event.expected!r}")
             case _:
                 pass
+
+    def _trained(self, step: int, text: str) -> None:
+        self._progress.update(self._steps, completed=step, description=text)
 
     def _say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

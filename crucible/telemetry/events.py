@@ -167,6 +167,18 @@ class RolloutCompleted:
 
 
 @attrs.frozen(kw_only=True)
+class EnvironmentPlayed:
+    """One environment of a round, by its place in it: its mean reward, what it measured, its episodes and those that failed."""
+
+    NAME: ClassVar[str] = f"{_PREFIX}.rl.environment"
+    step: int
+    environment: int
+    metrics: dict[str, float]
+    num_trajectories: int
+    num_failed: int
+
+
+@attrs.frozen(kw_only=True)
 class ReinforcementStep:
     """A round of reinforcement learning: rewards, KL between sampler and trainer, entropy (nats per token), the update."""
 
@@ -294,6 +306,7 @@ Event: TypeAlias = (
     | DistillationStep
     | DistillationEvaluated
     | RolloutCompleted
+    | EnvironmentPlayed
     | ReinforcementStep
     | EpochCompleted
     | CheckpointSaved

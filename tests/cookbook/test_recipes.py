@@ -36,7 +36,7 @@ def test_reinforcement_asks_the_verifier_for_every_reward() -> None:
     result = run(recipe, handlers).unwrap()
     rewards = [point.value for point in result.metrics if point.name == "rollout/reward_mean"]
     correct = [point.value for point in result.metrics if point.name == "rollout/env/correct"]
-    assert len(rewards) == len(correct) == 2
+    assert len(rewards) == len(correct) == 4  # two rounds of eight problems, twice
     assert all(0.0 <= value <= 1.0 for value in correct)
 
 

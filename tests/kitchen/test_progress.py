@@ -2,13 +2,17 @@
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from crucible.kitchen.progress import RunProgress
 from crucible.telemetry.events import (
     DatasetBuilt,
     DatasetLoaded,
+    DistillationStep,
     EvaluationCompleted,
+    PreferenceStep,
+    ReinforcementStep,
     SampleShown,
     StageStarted,
     StageStopped,
@@ -70,3 +74,19 @@ def test_a_run_shown_to_nobody_shows_nothing() -> None:
         TrainingStep(step=1, loss=1, learning_rate=1, grad_norm=1, num_tokens=1, epoch=0)
     )
     assert screen.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (PreferenceStep(step=2, metrics={"loss": 0.5}, num_pairs=4), "training, loss 0.500"),
+        (ReinforcementStep(step=2, metrics={"reward_mean": 0.25}, num_tokens=9), "training, mean reward 0.250"),
+        (ReinforcementStep(step=2, metrics={}, num_tokens=0), "training, mean reward nan"),
+        (DistillationStep(step=2, metrics={"teacher_kl": 1.5}, num_tokens=9), "training, KL to the teacher 1.500"),
+    ],
+)
+def test_each_kind_of_step_says_what_it_is_about(event: object, said: str) -> None:
+    screen = StringIO()
+    with RunProgress(Console(file=screen, width=120, force_terminal=True, color_system=None)) as progress:
+        progress.show(event)
+    assert said in screen.getvalue()

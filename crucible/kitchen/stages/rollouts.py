@@ -12,7 +12,7 @@ from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.policy import Collected, Updated, sampling_from, save_policy, target_logprobs
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState
 from crucible.kitchen.stages.samplers import with_sampler
-from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
+from crucible.telemetry.events import EnvironmentPlayed, ReinforcementStep, RolloutCompleted
 from crucible.train.algorithms.kl import Penalised, kl_penalised
 from crucible.train.algorithms.policy_gradient import policy_batch
 from crucible.train.environments import (
@@ -61,6 +61,8 @@ def roll_out(
     rolled = RolledOut(
         base=attrs.evolve(base, policy=policy), groups=tuple(done), policy=policy, rounds_before=base.batches_done
     )
+    for played in _each(rolled):
+        yield from tell(played)
     yield from tell(_summary(rolled))
     return rolled
 
@@ -152,6 +154,19 @@ def _summary(rolled: RolledOut) -> RolloutCompleted:
         num_trajectories=sum(len(group.indices) for group in rolled.groups),
         num_failed=sum(len(group.failures) for group in rolled.groups),
     )
+
+
+def _each(rolled: RolledOut) -> list[EnvironmentPlayed]:
+    return [
+        EnvironmentPlayed(
+            step=rolled.policy.step,
+            environment=place,
+            metrics=dict(metrics),
+            num_trajectories=len(group.indices),
+            num_failed=len(group.failures),
+        )
+        for place, (group, metrics) in enumerate(zip(rolled.groups, metrics_by_environment(rolled), strict=True))
+    ]
 
 
 def log_rl_metrics(context: Context[Updated[ReinforcementState]]) -> Eff[Context[ReinforcementState], Never, Never]:

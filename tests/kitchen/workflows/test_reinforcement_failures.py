@@ -16,7 +16,7 @@ from crucible.kitchen.ports import Evaluator
 from crucible.kitchen.stages.reinforcement import EnvironmentOf, ReinforcementConfig, environment_groups
 from crucible.kitchen.stages.rollouts import RolledOut, compute_advantages, metrics_by_environment, roll_out
 from crucible.kitchen.workflows.reinforcement import begin, reinforcement, reinforcement_async
-from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
+from crucible.telemetry.events import EnvironmentPlayed, ReinforcementStep, RolloutCompleted
 from crucible.train.algorithms.policy_gradient import grpo
 from crucible.train.environments import EnvironmentFailed, ProblemEnv, RolloutLimits, environment_failure
 from crucible.train.errors import BackendFailed, TrainError
@@ -226,5 +226,9 @@ def test_metrics_and_data_stay_with_their_environment_whatever_is_dropped(
 def test_the_mean_reward_that_is_told_is_of_all_groups_not_only_of_those_that_teach() -> None:
     run = played(reinforcement(constant_for(0, 1, 2, 3)), attrs.evolve(BASE, batch_size=5, group_size=8))
     [rollout], [step] = run.events(RolloutCompleted), run.events(ReinforcementStep)
+    assert [played.environment for played in run.events(EnvironmentPlayed)] == [0, 1, 2, 3, 4]
+    rewards = [played.metrics["reward"] for played in run.events(EnvironmentPlayed)]
+    assert sorted(reward == 1.0 for reward in rewards) == [False, True, True, True, True]
+    assert sum(rewards) / 5 == pytest.approx(rollout.metrics["reward_mean"])
     assert rollout.metrics["reward_mean"] == step.metrics["reward_mean"] > 0.8
     assert step.metrics["groups_kept"] == 1.0
