@@ -22,7 +22,7 @@ from crucible.ir.rules import (
 
 EnsembleStrategy: TypeAlias = Literal["best_confidence", "majority", "unanimous", "weighted"]
 ExecutionMode: TypeAlias = Literal["cascade", "hedged", "parallel", "sequential"]
-HedgingStrategy: TypeAlias = Literal["exponential_backoff", "fixed", "percentile"]
+HedgingStrategy: TypeAlias = Literal["fixed", "percentile"]
 GuardrailProfile: TypeAlias = Literal["default", "moderate", "permissive", "strict"]
 GuardrailCheck: TypeAlias = Literal["content", "jailbreak", "pii", "prompt_injection"]
 FairnessMetric: TypeAlias = Literal["demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity"]
@@ -75,19 +75,20 @@ class HedgingSpec:
     """A second request where the first is slow; the answer that comes first counts.
 
     Args:
-        strategy: after `delay_seconds`; after the `percentile` of the latencies so far; or after `delay_seconds`, and each
-            further one after twice the wait.
-        delay_seconds: how long to wait.
-        percentile: from 0 to 100, both excluded.
-        max_hedges: further requests, at the most.
-        budget_fraction: the share of requests that may be hedged; None for all.
+        strategy: after `delay_seconds`, or after the `percentile` of what the last calls took.
+        delay_seconds: of `fixed`: how long to wait for an answer, and again before each further request.
+        percentile: of `percentile`: from 0 to 100, both excluded.
+        warm_up: of `percentile`: so many answers come before the first hedge.
+        max_hedges: further requests for one answer, at the most.
+        most_share: further requests at the most, as a share of all.
     """
 
-    strategy: HedgingStrategy = "fixed"
-    delay_seconds: float | None = attrs.field(default=None, metadata=ABOVE_0)
+    strategy: HedgingStrategy = "percentile"
+    delay_seconds: float | None = attrs.field(default=None, metadata=AT_LEAST_0)
     percentile: float | None = attrs.field(default=None, metadata=within(Limits(above=0, below=100)))
+    warm_up: int = attrs.field(default=20, metadata=within(Limits(at_least=1, at_most=1000)))
     max_hedges: int = attrs.field(default=1, metadata=AT_LEAST_1)
-    budget_fraction: float | None = attrs.field(default=None, metadata=FRACTION)
+    most_share: float = attrs.field(default=0.05, metadata=AT_LEAST_0)
 
     @rule("strategy", "delay_seconds", "percentile")
     def _knows_how_long_to_wait(self) -> Iterator[Problem]:
@@ -97,7 +98,7 @@ class HedgingSpec:
             yield Problem(path=wanted, message=f"the strategy {self.strategy} needs one", fix="give a number")
         if getattr(self, unwanted) is not None:
             message = f"the strategy {self.strategy} does not read it"
-            yield Problem(path=unwanted, message=message, fix="leave it out, or take another strategy")
+            yield Problem(path=unwanted, message=message, fix="leave it out, or take the other strategy")
 
 
 @attrs.frozen(kw_only=True)

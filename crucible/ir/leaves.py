@@ -1,0 +1,140 @@
+"""What may stand in a single field: plain values, choices and free mappings, and how to speak of those that may not."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from typing import get_args, get_origin
+
+from crucible.ir.problems import Problem
+
+_LARGEST = 2**63
+
+
+def step(key: str) -> str:
+    """Write a key as a step of a path.
+
+    >>> step("epochs"), step("a.b")
+    ('epochs', '["a.b"]')
+    """
+    return key if re.fullmatch(r"[\w-]+", key) else f'["{key}"]'
+
+
+def nearest(key: str, known: tuple[str, ...]) -> str | None:
+    """Give the one of `known` that was probably meant."""
+    return next(iter(get_close_matches(key, known, n=1, cutoff=0.7)), None)
+
+
+def said(value: object) -> str:
+    """Describe a value of the wrong type in the words of a file.
+
+    >>> said("3"), said(True), said(3.7), said([1]), said({}), said(None)
+    ("the text '3'", 'true', '3.7', 'a list', 'a mapping', 'null')
+    """
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 40 else f"the text {value[:40]!r}..."
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, int | float):
+        return f"{value}" if abs(value) < _LARGEST else "a number of very many digits"
+    return {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
+
+
+def wrong(message: str, fix: str = "change it", path: str = "") -> Problem:
+    """Say what is wrong with the value at hand."""
+    return Problem(path=path, message=message, fix=fix)
+
+
+def unknown_key(key: str, known: tuple[str, ...]) -> Problem:
+    """Say that there is no such key, and which one was probably meant.
+
+    >>> print(unknown_key("epoch", ("epochs", "lora")))
+    epoch: is no key that is known here (did you mean epochs?)
+    """
+    near = nearest(key, known)
+    fix = f"did you mean {near}?" if near else f"leave it out; there are: {', '.join(known)}"
+    return wrong("is no key that is known here", fix, step(key))
+
+
+def choice_problems(value: object, choices: tuple[object, ...]) -> Iterator[Problem]:
+    """Check that a value is one of the choices.
+
+    >>> [str(problem) for problem in choice_problems("liner", ("linear", "cosine"))]
+    ["must be linear or cosine, not the text 'liner' (did you mean linear?)"]
+    """
+    if not isinstance(value, str) or value not in choices:
+        names = tuple(map(str, choices))
+        near = nearest(value, names) if isinstance(value, str) else None
+        fix = f"did you mean {near}?" if near else "take one of them"
+        yield wrong(f"must be {' or '.join(names)}, not {said(value)}", fix)
+
+
+def leaf_problems(value: object, kind: object) -> Iterator[Problem]:
+    """Check a value that is no spec and no list against its type."""
+    if get_origin(kind) is not None and issubclass(get_origin(kind) or object, Mapping):
+        yield from _mapping(value, get_args(kind)[1])
+    elif isinstance(kind, type) and kind not in _LEAVES and kind is not datetime:
+        yield wrong(f"must be a mapping, not {said(value)}", "give its keys")
+    elif kind is datetime:
+        if not isinstance(value, datetime):
+            yield wrong(f"must be a date and a time, not {said(value)}", "write it as 2026-01-31T12:00:00+00:00")
+        elif value.utcoffset() is None:
+            yield wrong("must have a time zone", "add one, such as +00:00")
+    else:
+        name, is_one = _LEAVES[kind]
+        if not is_one(value):
+            yield wrong(f"must be {name}, not {said(value)}", _fix(value, kind))
+        else:
+            yield from _writable(value)
+
+
+_LEAVES: Mapping[object, tuple[str, Callable[[object], bool]]] = {
+    str: ("a text", lambda value: type(value) is str),
+    bool: ("true or false", lambda value: type(value) is bool),
+    int: ("a whole number", lambda value: type(value) is int),
+    float: ("a number", lambda value: type(value) in {int, float}),
+}
+
+
+def _fix(value: object, kind: object) -> str:
+    if isinstance(value, str) and kind in {int, float, bool}:
+        return "write it without quotes, as in 10, 0.5, 1e-4, true"
+    return "put it in quotes" if kind is str and not isinstance(value, Mapping | list | None) else "change it"
+
+
+def _writable(value: object) -> Iterator[Problem]:
+    """Check that files can hold a plain value."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield wrong(f"must be a finite number, not {value}")
+    elif isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        yield wrong("must fit into 64 bits", "take a smaller number, or write it as text")
+    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        yield wrong("holds half a character (a lone surrogate), which no file can")
+
+
+def _mapping(value: object, kind: object) -> Iterator[Problem]:
+    if type(value) is not dict and not isinstance(value, Mapping):
+        yield wrong(f"must be a mapping, not {said(value)}")
+        return
+    for key, item in value.items():
+        if type(key) is not str:
+            yield wrong(f"the key {key!r} must be a text", "put it in quotes")
+            continue
+        problems = leaf_problems(item, kind) if kind in _LEAVES else _plain(item)
+        yield from (problem.below(step(key)) for problem in (*_writable(key), *problems))
+
+
+def _plain(value: object) -> Iterator[Problem]:
+    """Check that a value is plain data, which comes back from a file as it was."""
+    if type(value) is dict:
+        yield from _mapping(value, object)
+    elif type(value) is list:
+        for index, item in enumerate(value):
+            yield from (problem.below(f"[{index}]") for problem in _plain(item))
+    elif value is not None and type(value) not in _LEAVES:
+        yield wrong(f"must be plain data, not {said(value)}: {type(value).__name__}", "write it as text")
+    else:
+        yield from _writable(value)
