@@ -32,7 +32,7 @@ class LoadedRun:
 def stores_of(place: RunPlace) -> tuple[EventStore, MetricsStore]:
     """Open nothing; give the stores that read a run. They take no lock that a run which goes on would wait for."""
     if place.format == "sqlite":
-        return SqliteEventStore(place.folder), SqliteMetricsStore(place.folder)
+        return SqliteEventStore(place.folder, read_only=True), SqliteMetricsStore(place.folder, read_only=True)
     return JsonlEventStore(place.folder), JsonlMetricsStore(place.folder)
 
 

@@ -1,0 +1,5 @@
+"""Reports: what runs did, as one HTML page that needs no network. Needs the extra `cli`."""
+
+from crucible.telemetry.report._render import render_report, write_report
+
+__all__ = ["render_report", "write_report"]
