@@ -3,7 +3,13 @@
 Needs the extra `specs` to read and write files; the specs themselves need nothing.
 """
 
+from crucible.ir.builder import ExperimentBuilder, experiment
+from crucible.ir.check import checked, problems_of
+from crucible.ir.codec import decode, encode
 from crucible.ir.experiment import Experiment, ExperimentType, TrainingSpec
+from crucible.ir.files import dumps, load, loads, save
+from crucible.ir.fingerprint import NOT_COUNTED, fingerprint
+from crucible.ir.migrations import MIGRATIONS, VERSION
 from crucible.ir.on_policy import (
     AggregationSpec,
     AlgorithmSpec,
@@ -28,10 +34,15 @@ from crucible.ir.reliability import (
     RetrySpec,
     StatsSpec,
 )
+from crucible.ir.schema import json_schema
 from crucible.ir.serving import CurationSpec, DeploymentSpec, ExportSpec, FeedbackLoopSpec, FeedbackSpec, TriggerSpec
+from crucible.ir.texts import Format
 from crucible.ir.training import AdamSpec, EvaluationSpec, LoraSpec, PreferenceSpec, SupervisedSpec
 
 __all__ = [
+    "MIGRATIONS",
+    "NOT_COUNTED",
+    "VERSION",
     "AdamSpec",
     "AggregationSpec",
     "AlgorithmSpec",
@@ -48,11 +59,13 @@ __all__ = [
     "EvaluationSpec",
     "EvaluatorRef",
     "Experiment",
+    "ExperimentBuilder",
     "ExperimentType",
     "ExportSpec",
     "FairnessSpec",
     "FeedbackLoopSpec",
     "FeedbackSpec",
+    "Format",
     "GuardrailSpec",
     "HedgingSpec",
     "InvalidSpec",
@@ -72,4 +85,15 @@ __all__ = [
     "TeacherSpec",
     "TrainingSpec",
     "TriggerSpec",
+    "checked",
+    "decode",
+    "dumps",
+    "encode",
+    "experiment",
+    "fingerprint",
+    "json_schema",
+    "load",
+    "loads",
+    "problems_of",
+    "save",
 ]

@@ -38,6 +38,18 @@ def encode(spec: attrs.AttrsInstance) -> dict[str, Json]:
     return {"schema": VERSION, **_writer().unstructure(spec)}
 
 
+def encode_value(value: object) -> Json:
+    """Give the plain form of the value of a field.
+
+    >>> encode_value(("markdown", "json"))
+    ['markdown', 'json']
+
+    Raises: ImportError without the extra `specs`.
+    """
+    plain: Json = _writer().unstructure(value)
+    return plain
+
+
 @overload
 def decode(data: object, *, source: str = ...) -> Result[Experiment, InvalidSpec]: ...
 
