@@ -6,10 +6,18 @@ What takes long to import is imported within the function, so that one command d
 
 from collections.abc import Mapping
 
+from crucible.cli._commands.compare import compare
 from crucible.cli._commands.export import export
+from crucible.cli._commands.report import report
+from crucible.cli._commands.runs import runs
+from crucible.cli._commands.watch import watch
 from crucible.cli._outcome import Command, Group
 
 COMMANDS: Mapping[str, Command | Group] = {
+    "runs": runs,
+    "watch": watch,
+    "report": report,
+    "compare": compare,
     "export": export,
 }
 """The commands by name, in the order of the help; a `Group` holds commands of its own (`crucible experiment start`)."""

@@ -1,6 +1,6 @@
 """How a run stands: whether it ended, with what, and where it is now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -11,8 +11,6 @@ from crucible.telemetry.types import EventRecord
 
 State: TypeAlias = Literal["completed", "failed", "open"]
 """`open`: it goes on, or its process died without a word. Only the age of the last event tells which is likelier."""
-
-_SEPARATORS = "/[#~"
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +41,63 @@ class Standing:
         return (self.last_told - self.started).total_seconds()
 
 
-def standing_of(events: Sequence[EventRecord]) -> Standing:
+class StandingReader:
+    """Reads how a run stands off its events as they come, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self._state: State = "open"
+        self._error = ""
+        self._outermost: str | None = None
+        self._begun: dict[str, None] = {}
+        self._failed_in = ""
+        self._num_writers = 0
+        self._started: datetime | None = None
+        self._last_told: datetime | None = None
+
+    def take(self, event: EventRecord) -> None:
+        """Take the next event."""
+        path = str(event.attributes.get("path", ""))
+        self._started = min(self._started or event.timestamp, event.timestamp)
+        self._last_told = max(self._last_told or event.timestamp, event.timestamp)
+        if event.name == told.RunOpened.NAME:
+            self._num_writers += 1
+            self._begin_anew()
+        elif event.name in _STARTS:
+            if event.name == told.WorkflowStarted.NAME and self._outermost is None:
+                self._begin_anew(path)
+            self._begun[path] = None
+        elif event.name in _ENDS:
+            self._begun.pop(path, None)
+            if _is_innermost(event, path, self._failed_in):
+                self._failed_in = path
+            if path == self._outermost:
+                self._end(event)
+
+    @property
+    def standing(self) -> Standing:
+        """How the run stands by what was taken."""
+        now_in = next(reversed(self._begun), "")
+        return Standing(
+            state=self._state,
+            started=self._started,
+            last_told=self._last_told,
+            path={"open": now_in, "failed": self._failed_in, "completed": ""}[self._state],
+            error=self._error,
+            num_writers=max(1, self._num_writers),
+        )
+
+    def _begin_anew(self, outermost: str | None = None) -> None:
+        self._state, self._error, self._failed_in, self._outermost = "open", "", "", outermost
+        self._begun.clear()
+
+    def _end(self, event: EventRecord) -> None:
+        if event.name == told.WorkflowStopped.NAME:
+            self._state, self._outermost = "completed", None
+        elif event.name == told.WorkflowFailed.NAME:
+            self._state, self._error, self._outermost = "failed", str(event.attributes.get("error", "")), None
+
+
+def standing_of(events: Iterable[EventRecord]) -> Standing:
     """Read how a run stands off its events.
 
     >>> from datetime import UTC, datetime
@@ -61,58 +115,17 @@ def standing_of(events: Sequence[EventRecord]) -> Standing:
     >>> standing_of(died).state, standing_of(died).path, standing_of(died).error, standing_of(died).seconds
     ('failed', 'sft/load', 'no rows', 3.0)
     """
-    if not events:
-        return Standing(state="open", started=None, last_told=None)
-    ordered = sorted(events, key=lambda event: event.sequence)
-    started, last_told = min(it.timestamp for it in events), max(it.timestamp for it in events)
-    writers = max(1, sum(event.name == told.RunOpened.NAME for event in events))
-    state, error = _end_of(ordered)
-    path = _failed_in(ordered) if state == "failed" else _now_in(ordered) if state == "open" else ""
-    return Standing(state=state, started=started, last_told=last_told, path=path, error=error, num_writers=writers)
+    reader = StandingReader()
+    for event in sorted(events, key=lambda event: event.sequence):
+        reader.take(event)
+    return reader.standing
 
 
-def _end_of(ordered: Sequence[EventRecord]) -> tuple[State, str]:
-    """Give how the outermost workflow ended; a run that was opened again after that goes on."""
-    state: State = "open"
-    error, outermost = "", None
-    for event in ordered:
-        path = str(event.attributes.get("path", ""))
-        if event.name == told.RunOpened.NAME:
-            state, error, outermost = "open", "", None
-        elif event.name == told.WorkflowStarted.NAME and outermost is None:
-            state, error, outermost = "open", "", path
-        elif path == outermost and event.name == told.WorkflowStopped.NAME:
-            state, outermost = "completed", None
-        elif path == outermost and event.name == told.WorkflowFailed.NAME:
-            state, error, outermost = "failed", str(event.attributes.get("error", "")), None
-    return state, error
+def _is_innermost(event: EventRecord, path: str, failed_in: str) -> bool:
+    """Tell whether a stage failed that is not around the one that failed before; undoing is not what failed first."""
+    is_failure = event.name == told.StageFailed.NAME and event.attributes.get("stage") != "rollback"
+    return is_failure and not failed_in.startswith(f"{path}/")
 
 
-def _failed_in(ordered: Sequence[EventRecord]) -> str:
-    """Give the deepest stage of those that failed last."""
-    paths = [str(event.attributes.get("path", "")) for event in ordered if event.name == told.StageFailed.NAME]
-    return max(paths[-_NESTED:], key=lambda path: sum(path.count(it) for it in _SEPARATORS), default="")
-
-
-def _now_in(ordered: Sequence[EventRecord]) -> str:
-    """Give the newest stage that began and did not end."""
-    begun: dict[str, None] = {}
-    for event in ordered:
-        path = str(event.attributes.get("path", ""))
-        if event.name == told.RunOpened.NAME:
-            begun.clear()
-        elif event.name in {told.StageStarted.NAME, told.WorkflowStarted.NAME}:
-            begun[path] = None
-        elif event.name in _ENDS:
-            begun.pop(path, None)
-    return next(reversed(begun), "")
-
-
-_NESTED = 20
-"""A failure passes outwards through so many stages at most, as far as this looks."""
-_ENDS = {
-    told.StageStopped.NAME,
-    told.StageFailed.NAME,
-    told.WorkflowStopped.NAME,
-    told.WorkflowFailed.NAME,
-}
+_STARTS = {told.WorkflowStarted.NAME, told.StageStarted.NAME}
+_ENDS = {told.StageStopped.NAME, told.StageFailed.NAME, told.WorkflowStopped.NAME, told.WorkflowFailed.NAME}

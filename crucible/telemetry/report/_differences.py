@@ -12,6 +12,7 @@ import attrs
 from crucible.telemetry.analysis import Comparison, compare, corrected
 from crucible.telemetry.loading import LoadedRun
 from crucible.telemetry.report._configuration import apart_from_seeds
+from crucible.telemetry.report._numbers import number
 from crucible.telemetry.report._scales import DRAWABLE
 from crucible.telemetry.series import Series
 
@@ -41,6 +42,23 @@ class Difference:
 
 
 @attrs.frozen(kw_only=True)
+class Ends:
+    """The ends of a metric in two runs; `interval` is of the difference as far as the noise between steps goes."""
+
+    name: str
+    levels: tuple[float, float]
+    counts: tuple[int, int]
+    interval: tuple[float, float] | None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table: metric, A, B, B - A, interval, number of values."""
+        a, b = self.levels
+        interval = "" if self.interval is None else f"{number(self.interval[0])} to {number(self.interval[1])}"
+        return self.name, number(a), number(b), number(b - a), interval, f"{self.counts[0]}/{self.counts[1]}"
+
+
+@attrs.frozen(kw_only=True)
 class GroupComparison:
     """One metric of two groups of runs that differ within each group in seeds only; p-values are Holm's."""
 
@@ -54,9 +72,27 @@ def level_of(series: Series) -> tuple[float, int]:
     >>> level_of(Series(name="loss", steps=tuple(range(10)), values=(9.0,) * 8 + (2.0, 1.0)))
     (1.5, 2)
     """
-    finite = [value for value in series.values if abs(value) <= DRAWABLE]
-    count = min(LAST, max(1, len(finite) // 5)) if finite else 0
-    return (math.fsum(finite[-count:]) / count, count) if count else (math.nan, 0)
+    end = _end_of(series)
+    return (math.fsum(end) / len(end), len(end)) if end else (math.nan, 0)
+
+
+def compared_ends(a: Series, b: Series) -> Ends:
+    """Compare the last values of a metric in two runs.
+
+    >>> falls = Series(name="loss", steps=tuple(range(40)), values=tuple(2.0 + step % 3 / 10 for step in range(40)))
+    >>> lower = Series(name="loss", steps=falls.steps, values=tuple(value - 1 for value in falls.values))
+    >>> compared_ends(falls, lower).cells
+    ('loss', '2.1', '1.1', '-1', '-1.099 to -0.9007', '8/8')
+    """
+    ends = [_end_of(series) for series in (a, b)]
+    levels = [math.fsum(end) / len(end) if end else math.nan for end in ends]
+    interval = None
+    if min(map(len, ends)) >= _ENOUGH_STEPS:
+        try:
+            interval = compare(*ends, test="welch").interval
+        except ValueError:  # values all alike
+            interval = None
+    return Ends(name=a.name, levels=(levels[0], levels[1]), counts=(len(ends[0]), len(ends[1])), interval=interval)
 
 
 def differences(series: Sequence[Mapping[str, Series]]) -> tuple[Difference, ...]:
@@ -75,8 +111,8 @@ def differences(series: Sequence[Mapping[str, Series]]) -> tuple[Difference, ...
 def groups_of(runs: Sequence[LoadedRun]) -> tuple[tuple[int, ...], ...]:
     """Give the numbers of the runs that differ in nothing but seeds, group by group."""
     groups: dict[str, list[int]] = {}
-    for number, run in enumerate(runs):
-        groups.setdefault(apart_from_seeds(run.info), []).append(number)
+    for index, run in enumerate(runs):
+        groups.setdefault(apart_from_seeds(run.info), []).append(index)
     return tuple(tuple(group) for group in groups.values())
 
 
@@ -98,4 +134,10 @@ def group_comparisons(groups: Sequence[Sequence[int]], found: Sequence[Differenc
     )
 
 
+def _end_of(series: Series) -> list[float]:
+    finite = [value for value in series.values if abs(value) <= DRAWABLE]
+    return finite[-min(LAST, max(1, len(finite) // 5)) :]
+
+
 _TWO = 2
+_ENOUGH_STEPS = 5

@@ -1,0 +1,47 @@
+"""`crucible watch`: the dashboard of a run in the terminal."""
+
+import functools
+
+import anyio
+
+from crucible.cli._options import RUNS, Run, Runs
+from crucible.cli._outcome import Outcome
+from crucible.effects import Failure, Success
+from crucible.telemetry.loading import find_run
+
+
+def watch(
+    run: Run, /, *, once: bool = False, interval: float = 1.0, patience: float | None = None, runs: Runs = RUNS
+) -> Outcome:
+    """Show a run as it goes on: its stage, progress, newest values, last sample. Ends when the run ends.
+
+    The exit status is 1 for a run that failed, or that told nothing for as long as --patience says.
+
+    Args:
+        run: the run's id or the beginning of it, its folder, or its file
+        once: show how it stands now, and end
+        interval: seconds between two looks
+        patience: end when the run has told nothing for so many seconds
+        runs: where run ids are looked for
+    """
+    place = find_run(run, runs=runs)
+    if isinstance(place, Failure):
+        return Failure(place.failure())
+    from rich.console import Console
+
+    from crucible.telemetry.watch import watch_run
+
+    console = Console()
+    watched = anyio.run(
+        functools.partial(
+            watch_run, place.unwrap(), console, once=once, interval_seconds=interval, patience_seconds=patience
+        )
+    )
+    if isinstance(watched, Failure):
+        return Failure(watched.failure())
+    standing = watched.unwrap()
+    if once or standing.state == "completed":
+        return Success("")
+    if standing.state == "failed":
+        return Failure(f"{place.unwrap().run_id} failed in {standing.path}: {standing.error}")
+    return Failure(f"{place.unwrap().run_id} has told nothing for {patience:g} s")
