@@ -94,6 +94,10 @@ class Method:
     entries: Mapping[str, Entry]
     standard: tuple[str, ...]
 
+    def with_entries(self, more: Mapping[str, Entry]) -> "Method":
+        """Give a method whose pipelines can name more stages; one of the same name takes the place of the method's."""
+        return attrs.evolve(self, entries={**self.entries, **more})
+
 
 def supervised_method() -> Method:
     """Give supervised fine-tuning."""

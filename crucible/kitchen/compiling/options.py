@@ -4,10 +4,12 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from crucible.ir import Problem
 from crucible.kitchen.compiling.shapes import Form, shown
+
+A = TypeVar("A")
 
 
 def option_problems(
@@ -34,6 +36,15 @@ def option_problems(
         if parameter.default is parameter.empty and parameter.name in kinds and parameter.name not in options:
             fix = f"give {shown_kind(kinds[parameter.name])}"
             yield Problem(path=f"{path}.{parameter.name}", message=f"{owner} needs it", fix=fix)
+
+
+def made_with(taker: Callable[..., A], options: Mapping[str, object], *arguments: object) -> A:
+    """Call what takes the options, which have been compared with it.
+
+    >>> made_with(sorted, {"reverse": True}, [1, 2])
+    [2, 1]
+    """
+    return taker(*arguments, **options)
 
 
 def kinds_of(taker: Callable[..., object], *, hidden: Iterable[str] = ()) -> Mapping[str, Form]:

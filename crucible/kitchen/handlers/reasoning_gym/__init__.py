@@ -15,7 +15,7 @@ from crucible.train.types import DatasetConfig, Row
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ReasoningGymEvaluator", "datasets", "tasks", "verifier"]
+__all__ = ["ReasoningGymEvaluator", "datasets", "refused", "tasks", "verifier"]
 
 _LOOK_AHEAD = 8  # rows that are looked at for an answer to reject
 _SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "test": 1_000_000_007}
@@ -63,6 +63,14 @@ def tasks() -> "Iterable[str]":
     return sorted(DATASETS)
 
 
+def refused(config: DatasetConfig) -> TrainError | None:
+    """Say why there is no such dataset, without drawing its rows; None when there is."""
+    if config.split not in _SPLIT_SEEDS:
+        return _no_split(config)
+    made = _task(config, seed=0)
+    return made.failure() if isinstance(made, Failure) else None
+
+
 class ReasoningGymEvaluator(Evaluator):
     """Judges by the task's verifier. The metrics are `accuracy` and `mean_score`."""
 
@@ -100,8 +108,7 @@ def _score(task: _Task, answer: str, row: Row) -> float:
 
 def _read_split(config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
     if config.split not in _SPLIT_SEEDS:
-        fix = f"the splits are {', '.join(_SPLIT_SEEDS)}"
-        return Failure(NotFound(kind="split", name=f"{config.name}/{config.split}", fix=fix))
+        return Failure(_no_split(config))
     return _rows(config, "train").bind(
         lambda train: (
             Success(train)
@@ -109,6 +116,11 @@ def _read_split(config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
             else _rows(config, "test").map(lambda test: _without({row["question"] for row in train}, test))
         )
     )
+
+
+def _no_split(config: DatasetConfig) -> NotFound:
+    fix = f"the splits are {', '.join(_SPLIT_SEEDS)}"
+    return NotFound(kind="split", name=f"{config.name}/{config.split}", fix=fix)
 
 
 def _rows(config: DatasetConfig, split: str) -> Result[tuple[Row, ...], TrainError]:

@@ -1,0 +1,130 @@
+"""The backends that an experiment can name: nothing, this machine, a Tinker server."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Never
+
+import attrs
+
+from crucible.effects import Handlers
+from crucible.ir import BackendRef, Experiment, ModelRef, Problem
+from crucible.kitchen.compiling.options import made_with, option_problems
+from crucible.kitchen.compiling.supplies import Found, Places, Supply, missing_extra
+from crucible.kitchen.handlers import chat, noop, tinkex
+from crucible.kitchen.handlers import torch as torch_handlers
+from crucible.train.ports import CustomLossClient, SamplingClient, TrainingClient
+from crucible.train.types import SamplingConfig
+
+
+@attrs.frozen(kw_only=True)
+class Backend:
+    """The backend that is taken: the one that is named, or the fallback that can be used."""
+
+    ref: BackendRef
+    path: str
+
+
+def chosen(experiment: Experiment) -> Backend | Problem:
+    """Take the first of a backend and its fallbacks whose packages are installed."""
+    ref: BackendRef | None = experiment.backend
+    path, first = "backend", None
+    while ref is not None:
+        missing = _missing(ref, path)
+        if missing is None:
+            return Backend(ref=ref, path=path)
+        first = first or missing
+        ref, path = ref.fallback, f"{path}.fallback"
+    assert first is not None
+    return first
+
+
+def backend_found(experiment: Experiment) -> Iterator[Found]:
+    """Give the handlers of the backend, and what is wrong with its options and the models that it is asked for."""
+    backend = chosen(experiment)
+    if isinstance(backend, Problem):
+        yield backend
+        return
+    ref, path = backend.ref, f"{backend.path}.options"
+    taker, hidden = _TAKERS[ref.id]
+    problems = [
+        *option_problems(f"the backend {ref.id}", taker, ref.options, path, hidden=hidden),
+        *_model_problems(experiment.model, "model"),
+    ]
+    yield from problems
+    if problems:
+        return
+    try:
+        made = _MAKERS[ref.id](ref.options, experiment)
+    except ValueError as error:
+        yield Problem(path=path, message=str(error), fix="correct it")
+        return
+    instead = "" if backend.path == "backend" else f", as {experiment.backend.id} cannot be used here"
+    yield attrs.evolve(made, said=made.said + instead)
+
+
+def _missing(ref: BackendRef, path: str) -> Problem | None:
+    if ref.id == "torch":
+        return missing_extra("torch", "torch", "transformers", "safetensors", path=path)
+    return missing_extra("tinkex", "tinker", path=path) if ref.id == "tinker" else None
+
+
+def _model_problems(model: ModelRef, path: str) -> Iterator[Problem]:
+    if model.revision is not None:
+        fix = "download that revision, and give its folder as a local model"
+        yield Problem(path=f"{path}.revision", message="no backend takes a revision of a model", fix=fix)
+    for name in model.options:
+        yield Problem(path=f"{path}.options.{name}", message="no backend takes it", fix="leave it out")
+    looks_like_a_file = model.provider == "local" or model.id.endswith(".gguf")
+    if looks_like_a_file and not Path(model.id).exists():
+        yield Problem(path=f"{path}.id", message=f"there is no file or folder {model.id}", fix="correct the path")
+
+
+def _noop(options: Mapping[str, object], experiment: Experiment) -> Supply:
+    seed = options.get("seed", experiment.seed)
+    length = options.get("max_length", 32_768)
+    assert isinstance(seed, int)
+    assert isinstance(length, int)
+
+    def make(places: Places) -> Handlers[Never]:
+        shelf = noop.Shelf()
+        training = noop.training(seed=seed, max_length=length, shelf=shelf)
+        return training | noop.sampling(seed=seed, shelf=shelf) | noop.llm(seed=seed) | noop.completer(seed=seed)
+
+    return Supply(said="noop: computes nothing real, and is there for rehearsals", make=make, is_service=True)
+
+
+def _torch(options: Mapping[str, object], experiment: Experiment) -> Supply:
+    def make(places: Places) -> Handlers[Never]:
+        return _with_chat(made_with(torch_handlers.local, options, places.run), experiment.model)
+
+    return Supply(said="torch on this machine", make=make, is_service=True)
+
+
+def _tinker(options: Mapping[str, object], experiment: Experiment) -> Supply:
+    config = made_with(tinkex.TinkerConfig, options)
+
+    def make(places: Places) -> Handlers[Never]:
+        return _with_chat(tinkex.remote(config), experiment.model)
+
+    return Supply(said=f"a Tinker server at {config.url}", make=make, is_service=True)
+
+
+def _with_chat(
+    backend: Handlers[TrainingClient | CustomLossClient | SamplingClient], model: ModelRef
+) -> Handlers[Never]:
+    """Let the model of the experiment be talked to as well, for stages that ask an LLM."""
+    return backend | chat.on_sampling(backend, SamplingConfig(model=model.id))
+
+
+_TAKERS: Mapping[str, tuple[Callable[..., object], tuple[str, ...]]] = {
+    "noop": (noop.training, ("shelf",)),
+    "torch": (torch_handlers.local, ()),
+    "tinker": (tinkex.TinkerConfig, ("api_key", "tokenizer")),
+}
+"""Who takes the options of a backend, and which of them do not belong in files."""
+
+_MAKERS: Mapping[str, Callable[[Mapping[str, object], Experiment], Supply]] = {
+    "noop": _noop,
+    "torch": _torch,
+    "tinker": _tinker,
+}

@@ -1,0 +1,177 @@
+"""`Compiled`: an experiment that can be run, or looked at first."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Never
+
+import anyio
+import attrs
+
+from crucible.effects import Failure, Handlers, Json, OverBudget, Port, Result, Success, show_path
+from crucible.ir import VERSION, Experiment, StatsSpec, encode, fingerprint
+from crucible.kitchen.compiling.baselines import Compared, compared
+from crucible.kitchen.compiling.erased import AnyRecipe, EveryHandler, every_handler
+from crucible.kitchen.compiling.estimates import estimates
+from crucible.kitchen.compiling.reliability import reliable
+from crucible.kitchen.compiling.results import Written, find_baseline, written
+from crucible.kitchen.compiling.supplies import Places, Supply, together
+from crucible.kitchen.outline import Outline
+from crucible.kitchen.run import RunFailed, RunResult, new_run_id, run
+from crucible.telemetry.loading import LoadedRun, load_run
+
+RUNS = Path("runs")
+
+
+@attrs.frozen(kw_only=True)
+class ExperimentPlan:
+    """What a run would do: its stages, who handles each port, its configuration, and what it would cost where that is known."""
+
+    experiment: str
+    fingerprint: str
+    outline: Outline
+    ports: Mapping[str, str]
+    config: object
+    estimates: Mapping[str, str]
+
+    def __str__(self) -> str:
+        ports = "\n".join(f"  {port}: {said}" for port, said in self.ports.items()) or "  none"
+        costs = "\n".join(f"  {name}: {value}" for name, value in self.estimates.items()) or "  nothing is known before"
+        config = "\n".join(f"  {line}" for line in _lines(self.config))
+        return (
+            f"experiment {self.experiment}, fingerprint {self.fingerprint}\n\n{self.outline.show()}\n\nports\n{ports}\n\n"
+            f"configuration\n{config}\n\nestimates\n{costs}"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Finished:
+    """What a run of an experiment made: its result, where its things are, its outputs, how it compares with the baseline.
+
+    `problems` are of what came after the run, such as an output that could not be written.
+    """
+
+    result: RunResult[object]
+    folder: Path
+    outputs: tuple[Written, ...] = ()
+    comparison: Compared | None = None
+    problems: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Compiled:
+    """A workflow, its configuration and its handlers, all checked: `plan` shows them, `run` runs them.
+
+    Args:
+        experiment: the spec that they were made of.
+        recipe: the workflow, with its configuration.
+        supplies: the handlers that the spec brings, made for each run.
+        handlers: those that were given in code; they stand before the others.
+    """
+
+    experiment: Experiment
+    recipe: AnyRecipe
+    supplies: tuple[Supply, ...]
+    handlers: Handlers[Never]
+
+    def plan(self) -> ExperimentPlan:
+        """Say what a run would do. Nothing is performed."""
+        needed = sorted(self.recipe.required_ports, key=lambda port: port.__name__)
+        return ExperimentPlan(
+            experiment=self.experiment.id,
+            fingerprint=fingerprint(self.experiment),
+            outline=self.recipe.workflow.outline,
+            ports={port.__name__: self._handler_of(port) for port in needed},
+            config=self.recipe.default_config,
+            estimates=estimates(self.experiment),
+        )
+
+    def run(
+        self,
+        runs: Path | str = RUNS,
+        *,
+        run_id: str | None = None,
+        on_event: Callable[[object], None] | None = None,
+    ) -> Result[Finished, RunFailed[object]]:
+        """Run the experiment; everything that it makes goes into a folder of its own below `runs`.
+
+        Args:
+            runs: the folder of all runs, where the one of the baseline is looked for, too.
+            run_id: made up of the experiment's and the time when absent.
+            on_event: sees each event as it is told, for a progress bar say.
+
+        Fails: RunFailed with the error and the stage; before anything is done when the baseline is not there.
+        """
+        name = run_id or f"{self.experiment.id}_{new_run_id()}"
+        places = Places(runs=Path(runs), run=Path(runs) / name)
+        earlier: LoadedRun | None = None
+        if self.experiment.baseline is not None:
+            found = find_baseline(self.experiment.baseline, places.runs)
+            if isinstance(found, Failure):
+                return Failure(RunFailed[object](run_id=name, path="baseline", error=found.failure()))
+            earlier = found.unwrap()
+        try:
+            done = run(self.recipe, self.handlers_at(places), run_id=name, on_event=on_event, about=self.about())
+        except OverBudget as over:
+            return Failure(RunFailed[object](run_id=name, path=show_path(over.call.path), error=str(over)))
+        if isinstance(done, Failure):
+            return Failure(done.failure())
+        return Success(self._finished(done.unwrap(), places, earlier))
+
+    def handlers_at(self, places: Places) -> EveryHandler:
+        """Make the handlers of a run; services as reliable as the spec asks. Making them performs nothing."""
+        services = together(supply.make(places) for supply in self.supplies if supply.is_service)
+        local = together(supply.make(places) for supply in self.supplies if not supply.is_service)
+        return every_handler(reliable(services | self.handlers, self.experiment.reliability) | local)
+
+    def about(self) -> Mapping[str, Json]:
+        """Give what is kept with a run: the spec, its fingerprint, the version of its schema. A spec has no secrets."""
+        return {
+            "experiment": self.experiment.id,
+            "tags": list(self.experiment.tags),
+            "spec": encode(self.experiment),
+            "spec_fingerprint": fingerprint(self.experiment),
+            "spec_version": VERSION,
+        }
+
+    def _handler_of(self, port: type[Port]) -> str:
+        if self.handlers.ports & {port, Port}:
+            return "given in code"
+        return next(supply.said for supply in reversed(self.supplies) if port in supply.ports)
+
+    def _finished(self, result: RunResult[object], places: Places, earlier: LoadedRun | None) -> Finished:
+        outputs: list[Written] = []
+        problems: list[str] = []
+        loaded = anyio.run(_told_by, result, places)
+        for output in self.experiment.outputs:
+            try:
+                outputs += written(output, loaded, places.run)
+            except OSError as error:
+                problems.append(f"the output {output.name} was not written: {error}")
+        comparison = None
+        if earlier is not None:
+            stats = self.experiment.reliability.stats or StatsSpec()
+            comparison = compared(earlier.points, result.metrics, stats, baseline=earlier.run_id)
+        return Finished(
+            result=result,
+            folder=places.run,
+            outputs=tuple(outputs),
+            comparison=comparison,
+            problems=(*result.telemetry_problems, *problems),
+        )
+
+
+async def _told_by(result: RunResult[object], places: Places) -> LoadedRun:
+    loaded = await load_run(result.run_id, runs=places.run)
+    return loaded.unwrap()
+
+
+def _lines(config: object, indent: str = "") -> Iterator[str]:
+    """Write a configuration with one field on a line; what is hidden from `repr` stays hidden."""
+    kind: type = type(config)
+    for field in attrs.fields(kind):
+        value = getattr(config, field.name)
+        if field.repr is not False:
+            nested = attrs.has(type(value)) and not isinstance(value, Sequence)
+            yield f"{indent}{field.name}:" if nested else f"{indent}{field.name}: {value!r}"
+            if nested:
+                yield from _lines(value, indent + "  ")
