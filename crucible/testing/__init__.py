@@ -18,6 +18,8 @@ from crucible.testing.llm import check_llm_client
 from crucible.testing.metrics import check_metrics_store
 from crucible.testing.registry import check_model_registry
 from crucible.testing.sampling import check_sampling_client, check_training_with_sampling
+from crucible.testing.sinks import check_sink
+from crucible.testing.top_logprobs import check_top_logprobs_client
 from crucible.testing.training import check_training_client
 from crucible.testing.vectors import check_vector_store
 
@@ -37,6 +39,8 @@ __all__ = [
     "check_metrics_store",
     "check_model_registry",
     "check_sampling_client",
+    "check_top_logprobs_client",
+    "check_sink",
     "check_training_client",
     "check_training_with_sampling",
     "check_vector_store",

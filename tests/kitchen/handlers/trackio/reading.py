@@ -1,0 +1,20 @@
+"""What Trackio's own storage and API find of a run."""
+
+from typing import Any
+
+from trackio.api import Api
+from trackio.sqlite_storage import SQLiteStorage
+
+from crucible.telemetry.sinks import SinkContent
+
+
+def read_run(project: str, name: str) -> SinkContent:
+    points: dict[str, list[tuple[int | None, float]]] = {}
+    for row in SQLiteStorage.get_logs(project, run=name, run_id=name):
+        for key in row.keys() - {"step", "timestamp"}:
+            points.setdefault(key, []).append((row["step"], row[key]))
+    traces: list[dict[str, Any]] = SQLiteStorage.get_traces(project, run=name, run_id=name)
+    samples = [tuple(message["content"] for message in trace["messages"]) for trace in traces]
+    [run] = [run for run in Api().runs(project) if run.name == name]
+    metadata = {key: value if isinstance(value, str) else str(value) for key, value in (run.config or {}).items()}
+    return SinkContent(points=points, samples=sorted(samples), metadata=metadata)
