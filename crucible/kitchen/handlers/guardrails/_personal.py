@@ -29,8 +29,9 @@ _SSN = re.compile(
 )
 
 _GAP = rf"(?:[ .]|{_HYPHEN})"
-_INTERNATIONAL = re.compile(r"(?<![\w+])\+[1-9](?:[ .()\-\u2010\u2011\u2013]{0,3}\d){7,14}(?!\d)")
+_INTERNATIONAL = re.compile(rf"(?<![\w+])\+[1-9](?:(?:{_GAP}|[ ]?\(|\)(?:[ ]|{_HYPHEN})?)?\d){{7,14}}(?!\d)")
 _MOST_GROUPS = 7
+_FEWEST_TOGETHER = 10
 _AMERICAN = re.compile(
     rf"(?<![\w+])(?<!\d[-. ])(?:1{_GAP})?(?:\([2-9]\d{{2}}\)[ ]?[2-9]\d{{2}}{_GAP}\d{{4}}"
     rf"|[2-9]\d{{2}}({_GAP})[2-9]\d{{2}}\1\d{{4}})(?![.,]?\d)"
@@ -145,16 +146,17 @@ def social_security_numbers(text: str) -> Iterator[Span]:
 def phone_numbers(text: str) -> Iterator[Span]:
     """Find phone numbers: with a country code, in the groups of North America, or with a leading 0 and groups.
 
-    Ten digits without a mark are no phone number: they may be anything.
+    Ten digits without a mark are no phone number, and neither are fewer than ten together after a plus: they may be anything.
 
     >>> text = "+49 30 1234567, (212) 555-0123, 020 7946 0958; 12 + 3456 = 3468, 5550123456"
     >>> [text[a:b] for a, b in phone_numbers(text)]
     ['+49 30 1234567', '(212) 555-0123', '020 7946 0958']
     """
     for match in _INTERNATIONAL.finditer(text):
+        groups = re.findall(r"\d+", match[0])
         before = text[: match.start()].rstrip()[-1:]
-        adds = match[0][1:].isdecimal() and (before.isdecimal() or before in {")", "="})
-        if not adds and len(re.findall(r"\d+", match[0])) <= _MOST_GROUPS:
+        adds = before.isdecimal() or before in {")", "="}
+        if len(groups) <= _MOST_GROUPS and (len(groups) > 1 or (len(groups[0]) >= _FEWEST_TOGETHER and not adds)):
             yield match.span()
     for pattern in (_AMERICAN, _TRUNK):
         yield from (match.span() for match in pattern.finditer(text))
