@@ -53,6 +53,12 @@ class Run:
     writer: Writer | None
     around_scope: tuple[Callable[[Path], AbstractContextManager[object]], ...] = ()
     choose: tuple[Callable[[Path, int], int], ...] = ()
+    replaying: tuple[Callable[[], bool], ...] = ()
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether a layer repeats what happened before."""
+        return any(replaying() for replaying in self.replaying)
 
     def chosen(self, path: Path, number: int) -> int:
         """Give the number that the layers let the interpreter choose."""

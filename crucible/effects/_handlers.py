@@ -240,6 +240,7 @@ class Handlers(Generic[R_contra]):
             writer=writer,
             around_scope=tuple(each.around_scope for each in hooks if each.around_scope is not None),
             choose=tuple(each.choose for each in hooks if each.choose is not None),
+            replaying=tuple(each.replaying for each in hooks if each.replaying is not None),
         )
         for each in hooks:
             if each.at_start is not None:

@@ -18,7 +18,8 @@ class Hooks:
         at_break: called after each run that an exception or a cancellation ended, with what was raised.
         around_scope: gives what is entered for as long as a named part of the computation runs, a stage say.
         choose: given what the interpreter is about to choose, a number that depends on what happened first, and gives
-            the number to take (see `fold_stream`).
+            the number to take (see `choice`).
+        replaying: tells whether what happens now happened before, and is only repeated from a recording.
     """
 
     at_start: Callable[[], None] | None = None
@@ -26,3 +27,4 @@ class Hooks:
     at_break: Callable[[BaseException], None] | None = None
     around_scope: Callable[[Path], AbstractContextManager[object]] | None = None
     choose: Callable[[Path, int], int] | None = None
+    replaying: Callable[[], bool] | None = None

@@ -38,6 +38,11 @@ class Order:
         """The first recorded call that was not made."""
         return next((entry for path, entry in self._entries.items() if path not in self._begun), None)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether something that was recorded has not happened yet."""
+        return bool(self._to_come)
+
     def begin(self, entry: Entry) -> None:
         """Note that a call was made."""
         self._begun.add(entry.path)

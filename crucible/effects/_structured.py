@@ -69,6 +69,18 @@ def current_path() -> Eff[Path, Never, Never]:
     return Native(step)
 
 
+def choice(name: str, number: int) -> Eff[int, Never, Never]:
+    """Give `number`; in a run that is replayed or resumed, the number that was given here when it was recorded.
+
+    It is for what a computation takes from the world without a port: a time, a random seed.
+    """
+
+    async def step(run: Run, scope: Scope) -> int:
+        return run.chosen((*scope.path, name), number)
+
+    return Native(step)
+
+
 def located(eff: Eff[A, E, R]) -> Eff[A, Located[E], R]:
     """Give an error of `eff` together with the path of the scope in which it arose."""
 
@@ -84,8 +96,27 @@ def located(eff: Eff[A, E, R]) -> Eff[A, Located[E], R]:
 class Interpret(Protocol[R_contra]):
     """Runs computations from outside of any do-block, under paths that begin with `telemetry`."""
 
+    @property
+    def is_replaying(self) -> bool:
+        """Whether what happens now happened before, and is only repeated from a recording."""
+
     async def __call__(self, eff: Eff[A, E, R_contra], /) -> Result[A, E]:
         """Run `eff` to its result."""
+
+
+class _Interpreter:
+    """Interprets with the handlers of a run, in a scope of its own."""
+
+    def __init__(self, run: Run, scope: Scope) -> None:
+        self._run = run
+        self._scope = scope
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._run.is_replaying
+
+    async def __call__(self, eff: Eff[A, E, R], /) -> Result[A, E]:
+        return (await drive(self._run, self._scope, eff)).alt(lambda located: located.error)
 
 
 def telling_to(
@@ -97,16 +128,11 @@ def telling_to(
     """Run `eff` with a writer that flushes through ports: `make_writer` is given the means to perform effects.
 
     The writer is flushed when `eff` ended, however it ended. `beside(writer)` runs for as long as `eff` does, and is cancelled
-    then: what it performs belongs in `unrecorded`, as when it does so depends on the clock.
+    then.
     """
 
     async def step(run: Run, scope: Scope) -> A:
-        telemetry = scope.child("telemetry")
-
-        async def interpret(effect: Eff[B, E2, R2], /) -> Result[B, E2]:
-            return (await drive(run, telemetry, effect)).alt(lambda located: located.error)
-
-        writer = make_writer(interpret)
+        writer = make_writer(_Interpreter(run, scope.child("telemetry")))
 
         async def work() -> A:
             return await evaluate(attrs.evolve(run, writer=writer), scope, eff)

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, Never, TypeVar
 
 import attrs
 
@@ -15,15 +15,18 @@ from crucible.effects import (
     Interpret,
     Json,
     Located,
+    NotRecorded,
     Port,
     Result,
     Success,
     attempt,
+    choice,
     do,
     fail,
     located,
     show_path,
     telling_to,
+    unrecorded,
 )
 from crucible.kitchen.context import Context
 from crucible.kitchen.opening import opened, unclaimed
@@ -31,7 +34,8 @@ from crucible.kitchen.outline import Outline
 from crucible.kitchen.provenance import configuration, surroundings
 from crucible.kitchen.recipe import InvalidConfig, Recipe
 from crucible.kitchen.spans import EffectSpans
-from crucible.kitchen.writer import StoreWriter
+from crucible.kitchen.writer import Numbers, StoreWriter
+from crucible.telemetry.errors import StoreError
 from crucible.telemetry.events import ArtifactSaved
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import MetricPoint
@@ -178,12 +182,13 @@ def _execute(
         yield from fail(RunFailed[E | InvalidConfig](run_id=run_id, path="configuration", error=invalid))
     started = clock()
     metadata = {"recipe": recipe.name, "started_at": started.isoformat(), **configuration(config), **setting.about}
-    claim = yield from attempt(opened(run_id, metadata, now=started))
+    claim = yield from _claimed(run_id, metadata, started)
+    own = claim.value_or(unclaimed(started))
+    numbers = Numbers(own=own, recorded=(yield from choice(f"records of {run_id}", own)))
     writers: list[StoreWriter] = []
 
     def make_writer(interpret: Interpret[MetricsStore | EventStore]) -> StoreWriter:
-        first = claim.value_or(unclaimed(started))
-        writer = StoreWriter(run_id, interpret, clock=clock, first_sequence=first, listener=setting.on_event)
+        writer = StoreWriter(run_id, interpret, clock=clock, numbers=numbers, listener=setting.on_event)
         if isinstance(claim, Failure):
             writer.open_later(metadata, because=claim.failure())
         if setting.spans is not None:
@@ -203,6 +208,17 @@ def _execute(
         duration_seconds=(clock() - started).total_seconds(),
         telemetry_problems=tuple(writer.problems),
     )
+
+
+@do
+def _claimed(
+    run_id: str, metadata: Mapping[str, Json], started: datetime
+) -> Do[Never, EventStore, Result[int, StoreError]]:
+    """Open the run, whatever a recording holds; a replay, which stores nothing, has no use for it."""
+    try:
+        return (yield from attempt(unrecorded(opened(run_id, metadata, now=started))))
+    except NotRecorded:
+        return Success(0)
 
 
 def _failed(run_id: str, failed: Located[E], writer: StoreWriter) -> RunFailed[E | InvalidConfig]:

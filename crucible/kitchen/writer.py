@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import anyio
+import attrs
 
 from crucible.effects import (
     Eff,
@@ -12,7 +13,6 @@ from crucible.effects import (
     Json,
     NotRecorded,
     Path,
-    attempt,
     perform,
     show_path,
     unrecorded,
@@ -29,6 +29,14 @@ SAVE_SECONDS = 2.0
 """Between two times that what waits is saved, however long a stage takes."""
 
 
+@attrs.frozen(kw_only=True)
+class Numbers:
+    """The numbers before the first that a writer gives to its records: its own, and those of the run that it may repeat."""
+
+    own: int = 0
+    recorded: int = 0
+
+
 class StoreWriter:
     """Collects what is told and flushes it through the telemetry ports.
 
@@ -43,20 +51,20 @@ class StoreWriter:
         interpret: Interpret[MetricsStore | EventStore],
         *,
         clock: Callable[[], datetime],
-        first_sequence: int = 0,
+        numbers: Numbers = Numbers(),
         listener: Callable[[object], None] | None = None,
     ) -> None:
         self._run_id = run_id
         self._interpret = interpret
         self._clock = clock
-        self._next_sequence = first_sequence
+        self._sequences = numbers.own
+        self._repeated = numbers.recorded
         self._listener = listener
         self._points: list[MetricPoint] = []
         self._events: list[EventRecord] = []
         self._flushing = anyio.Lock()
         self._unopened: Mapping[str, Json] | None = None
         self._refused = 0
-        self._saved = 0
         self.save_seconds = SAVE_SECONDS
         self.told: list[object] = []
         self.points: list[MetricPoint] = []
@@ -82,18 +90,17 @@ class StoreWriter:
         now = self._clock()
         measured = measure(event)
         self.told.append(event)
-        self._events.append(
-            EventRecord(
-                name=name_of(event),
-                sequence=self._sequence(),
-                timestamp=now,
-                attributes={"path": show_path(path), **measured.attributes, **measured.numbers},
-            )
+        record = EventRecord(
+            name=name_of(event),
+            sequence=self._sequence(),
+            timestamp=now,
+            attributes={"path": show_path(path), **measured.attributes, **measured.numbers},
         )
         points = [
             MetricPoint(name=name, value=value, step=measured.step, sequence=self._sequence(), timestamp=now)
             for name, value in measured.metrics.items()
         ]
+        self._events.append(record)
         self._points += points
         self.points += points
         if self._listener is not None:
@@ -110,31 +117,14 @@ class StoreWriter:
                 del self._points[: len(points)]
             if events and await self._is_open() and await self._taken(self._inserting(events)):
                 del self._events[: len(events)]
-            self._refused = self._saved = self.num_waiting
+            self._refused = self.num_waiting
 
     async def keep_safe(self) -> None:
-        """For as long as it is left to run, save from time to time what was told in a stage that has not ended.
-
-        It is offered again by the next flush, as if it had not been: a store keeps a record once. So the flushes of a run, which
-        are part of its recording, do not depend on the clock.
-        """
+        """For as long as it is left to run, flush from time to time what was told in a stage that has not ended."""
         while True:
             await anyio.sleep(self.save_seconds)
-            try:
-                await self._save()
-            except NotRecorded:
-                return
-            except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training
-                self.add_problem(f"a store raised {error!r}")
-
-    async def _save(self) -> None:
-        if self.num_waiting == self._saved or self._unopened is not None:
-            return
-        async with self._flushing:
-            points, events = tuple(self._points), tuple(self._events)
-            await self._interpret(unrecorded(attempt(self._recording(points))))
-            await self._interpret(unrecorded(attempt(self._inserting(events))))
-            self._saved = len(points) + len(events)
+            if self.num_waiting > self._refused:
+                await self.flush()
 
     def _recording(self, points: tuple[MetricPoint, ...]) -> Eff[int, StoreError, MetricsStore]:
         return perform(MetricsStore.record, self._run_id, points)
@@ -152,7 +142,9 @@ class StoreWriter:
     async def _taken(self, offer: Eff[object, StoreError, MetricsStore | EventStore]) -> bool:
         """Tell whether a store took what it was offered: all of it or nothing."""
         try:
-            result = await self._interpret(offer)
+            result = await self._interpret(unrecorded(offer))
+        except NotRecorded:
+            return True  # a replay, which has no store
         except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training
             self.add_problem(f"a store raised {error!r} at {offer!r}")
             return False
@@ -167,5 +159,9 @@ class StoreWriter:
             self.problems.append(problem)
 
     def _sequence(self) -> int:
-        self._next_sequence += 1
-        return self._next_sequence
+        """Give the next number: what a resumed run only repeats has the one it had, and is stored once."""
+        if self._interpret.is_replaying:
+            self._repeated += 1
+            return self._repeated
+        self._sequences += 1
+        return self._sequences

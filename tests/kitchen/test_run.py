@@ -19,6 +19,7 @@ from crucible.effects import (
     perform,
     record,
     replay,
+    resume,
     tell,
 )
 from crucible.kitchen import (
@@ -326,21 +327,49 @@ def test_a_whole_run_is_replayed_with_no_handler_behind_it() -> None:
     assert replay(journal).run(execute(recipe, run_id="evening", clock=ticking())) == recorded
 
 
-def test_a_replay_with_another_clock_diverges_in_its_telemetry() -> None:
+def test_a_replay_needs_no_clock_and_no_store() -> None:
     journal = Journal()
-    record(wired(Stores()), journal).run(execute(recipe, run_id="evening", clock=ticking())).unwrap()
-    with pytest.raises(Diverged, match=r"EventStore\.open_run"):
-        replay(journal).run(execute(recipe, run_id="evening"))
+    recorded = record(kitchen(), journal)
+    first = run(recipe, recorded | Stores().handlers(), run_id="evening").unwrap()
+    again = run(recipe, replay(journal), run_id="evening").unwrap()
+    assert again.context == first.context
+    assert [(point.name, point.value) for point in again.metrics] == [(p.name, p.value) for p in first.metrics]
+    assert again.telemetry_problems == ()
 
 
-def test_a_divergence_in_a_stage_is_not_hidden_by_one_in_its_telemetry() -> None:
+def test_telemetry_is_no_part_of_a_recording() -> None:
     journal = Journal()
-    record(wired(Stores()), journal).run(execute(recipe, run_id="evening", clock=ticking())).unwrap()
+    run(recipe, record(wired(Stores()), journal), run_id="evening").unwrap()
+    assert {entry.call.partition(".")[0] for entry in journal} == {"Cook"}
+
+
+def test_a_divergence_is_that_of_a_stage() -> None:
+    journal = Journal()
+    record(wired(Stores()), journal).run(execute(recipe, run_id="evening")).unwrap()
     changed = Recipe(
         name="dinner", description="", workflow=(soup >> cooking("meat")).named("dinner"), default_config=Meal()
     )
     with pytest.raises(Diverged, match=r"now: +Cook\.make"):
-        replay(journal).run(execute(changed, run_id="evening", clock=ticking()))
+        replay(journal).run(execute(changed, run_id="evening"))
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_run_that_crashed_is_resumed_and_its_telemetry_goes_on_without_doubles(at: int) -> None:
+    stores, journal = Stores(), Journal()
+    crashing_kitchen = meddling(kitchen(), call_number("Cook.make", at), raises(OSError("gas")))
+    with pytest.raises(OSError, match="gas"):
+        run(recipe, resume(crashing_kitchen, journal) | stores.handlers(), run_id="evening")
+    result = run(recipe, resume(kitchen(), journal) | stores.handlers(), run_id="evening").unwrap()
+    assert result.context.state.names() == ("soup", "fish")
+    series = [(point.step, point.value) for point in result.metrics]
+    stored = stores.handlers().run(perform(MetricsStore.read, "evening")).unwrap()
+    assert [(point.step, point.value) for point in stored] == series
+    made = stores.handlers().run(perform(EventStore.query, "evening", EventFilter(name=EffectPerformed.NAME))).unwrap()
+    good = [event.attributes["path"] for event in made if event.attributes["error"] is None]
+    assert good.count("dinner/fish/#1") == 1
+    assert good.count("dinner/soup/#1") == 1
+    again = run(recipe, resume(unusable(), journal) | stores.handlers(), run_id="evening").unwrap()
+    assert again.context == result.context
 
 
 # A dry run

@@ -129,14 +129,16 @@ def resume(
 
     Raises, while running: InDoubt before a call in doubt that may not be; Diverged when the program is another one.
     """
-    recorder, recording, in_doubt = _Recorder(journal), Recording(journal), frozenset[str]()
+    recorder, recording, in_doubt, repeating = _Recorder(journal), Recording(journal), frozenset[str](), False
 
     def at_start() -> None:
-        nonlocal recording, in_doubt
+        nonlocal recording, in_doubt, repeating
         recorder.begin()
         recording, in_doubt = Recording(journal), journal.paths_in_doubt
+        repeating = recording.order.goes_on
 
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        nonlocal repeating
         if is_unrecorded(call):
             return await proceed(call)
         path, now = show_path(call.path), fingerprints(call)
@@ -145,10 +147,16 @@ def resume(
         if path in in_doubt and not repeat(call):
             raise InDoubt(call)
         await recording.end(call)
+        repeating = False
         return await recorder.make(call, proceed, now)
 
     def at_end() -> None:
         recording.expect_all_made()
 
-    hooks = Hooks(at_start=at_start, at_end=at_end, at_break=recorder.break_off, choose=recorder.choose)
+    def replaying() -> bool:
+        return repeating
+
+    hooks = Hooks(
+        at_start=at_start, at_end=at_end, at_break=recorder.break_off, choose=recorder.choose, replaying=replaying
+    )
     return handlers.wrap(around, hooks)

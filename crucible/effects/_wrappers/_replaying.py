@@ -28,9 +28,10 @@ class NotRecorded(Exception):  # noqa: N818  # what happened, not a kind of erro
 
 
 def unrecorded(eff: Eff[A, E, R]) -> Eff[A, E, R]:
-    """Run `eff` outside of every recording: what it does depends on the clock, and nothing depends on what it gives.
+    """Run `eff` outside of every recording: what it does may depend on the clock, and nothing depends on what it gives.
 
     `record` and `resume` make its calls and do not write them down; in a `replay` the first of them raises `NotRecorded`.
+    Telemetry is flushed so.
     """
     return scoped(_UNRECORDED, eff)
 
@@ -127,7 +128,8 @@ def replay(journal: Journal) -> Handlers[Port]:
     def choose(path: Path, number: int) -> int:
         return journal.choices.get(show_path(path), number)
 
-    return Handlers.of_every_port(answer, hooks=Hooks(at_start=at_start, at_end=at_end, choose=choose))
+    hooks = Hooks(at_start=at_start, at_end=at_end, choose=choose, replaying=lambda: True)
+    return Handlers.of_every_port(answer, hooks=hooks)
 
 
 def fingerprints(call: Call) -> Fingerprints:
