@@ -10,10 +10,15 @@ from crucible.cli._commands.compare import compare
 from crucible.cli._commands.export import export
 from crucible.cli._commands.report import report
 from crucible.cli._commands.runs import runs
+from crucible.cli._commands.specs import check, plan, run, schema
 from crucible.cli._commands.watch import watch
 from crucible.cli._outcome import Command, Group
 
 COMMANDS: Mapping[str, Command | Group] = {
+    "check": check,
+    "plan": plan,
+    "run": run,
+    "schema": schema,
     "runs": runs,
     "watch": watch,
     "report": report,

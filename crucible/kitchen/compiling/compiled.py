@@ -56,6 +56,16 @@ class Finished:
     comparison: Compared | None = None
     problems: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Write what a person wants to see first: printed outputs, results, and where everything is."""
+        result = self.result
+        lines = [output.text for output in self.outputs if output.path is None]
+        lines += [] if self.comparison is None else [str(self.comparison)]
+        lines += [f"{artifact.kind}: {artifact.path}" for artifact in result.artifacts]
+        lines += [f"{output.name}: {output.path}" for output in self.outputs if output.path is not None]
+        lines += [f"problem: {problem}" for problem in self.problems]
+        return "\n".join([*lines, f"{result.run_id}: {self.folder}, {result.duration_seconds:.0f} s"])
+
 
 @attrs.frozen(kw_only=True)
 class Compiled:

@@ -100,9 +100,11 @@ async def _newest_run(experiment: str, runs: Path) -> Result[LoadedRun, str]:
     began: list[tuple[str, RunPlace]] = []
     for place in find_runs(runs):
         known = await stores_of(place)[0].list_runs()
-        for info in known.value_or(()):
-            if info.run_id == place.run_id and info.metadata.get("experiment") == experiment:
-                began.append((str(info.metadata.get("started_at", "")), place))
+        began += [
+            (str(info.metadata.get("started_at", "")), place)
+            for info in known.value_or(())
+            if info.run_id == place.run_id and info.metadata.get("experiment") == experiment
+        ]
     for _, place in sorted(began, reverse=True):
         loaded = await load_run(place)
         if not isinstance(loaded, Failure) and loaded.unwrap().points:
