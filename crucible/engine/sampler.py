@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 from crucible.engine.attention import has_plain_attention, use_packed_attention
-from crucible.engine.batch import Limits, check_examples
+from crucible.engine.batch import Limits, check_examples, split
 from crucible.engine.errors import EmptyBatchError, InvalidExampleError, SamplingError, SequenceTooLongError
 from crucible.engine.loading import LoadedModel
 from crucible.engine.lora import AdapterWeights, merged, share_tree
 from crucible.engine.losses import CROSS_ENTROPY
 from crucible.engine.passes import Setting, run_pass
+from crucible.engine.scoring import row_top_logprobs
 from crucible.engine.stopping import stop_rule
 from crucible.engine.values import Example, Sampled, Sampling
 
@@ -34,7 +35,7 @@ class Sampler:
         loaded: the frozen base.
         weights: an adapter (`Trainer.snapshot`, `read_adapter`); None is the base model.
         max_rows: samples decoded at once, which bounds the memory of the key-value cache.
-        micro_batch_tokens: tokens in one forward pass of `logprobs`.
+        micro_batch_tokens: tokens in one forward pass of `logprobs` and `top_logprobs`.
 
     Raises:
         CheckpointMismatchError: the adapter does not fit the base.
@@ -105,6 +106,34 @@ class Sampler:
                 scored = list(run_pass(self._setting, checked, lambda _, terms_T: terms_T, backward=False).logprobs)
         found = iter(scored)
         return [[None, *(next(found) if len(one) > 1 else ())] for one in tokens]
+
+    def top_logprobs(self, sequences: Sequence[Sequence[int]], num_top: int) -> list[list[list[tuple[int, float]]]]:
+        """Return the likeliest tokens in the place of each token given those before it, likeliest first; none for the first.
+
+        There are `num_top` of them with their log-probabilities, or all that the model knows. The logits of one micro-batch
+        are held at a time.
+
+        Raises:
+            EmptyBatchError, InvalidExampleError, SequenceTooLongError: the sequences. SamplingError: num_top.
+        """
+        if num_top < 1:
+            raise SamplingError(f"num_top must be at least 1, got {num_top}")
+        tokens = self._checked(sequences, self._loaded.max_length)
+        found: list[list[list[tuple[int, float]]]] = [[[] for _ in one] for one in tokens]
+        longer = [index for index, one in enumerate(tokens) if len(one) > 1]
+        if not longer:
+            return found
+        examples = [_as_example(tokens[index]) for index in longer]
+        limits, device = self._setting.limits, self._setting.device
+        with torch.inference_mode():
+            for batch in split(check_examples(examples, CROSS_ENTROPY, limits, "all"), limits, device):
+                ids_TK, logprobs_TK = row_top_logprobs(self._setting.model, batch.row, batch.places_T, num_top)
+                rows = zip(ids_TK.tolist(), logprobs_TK.tolist(), strict=True)
+                for member in batch.members:
+                    index = longer[member]
+                    for place in range(1, len(tokens[index])):
+                        found[index][place] = list(zip(*next(rows), strict=True))
+        return found
 
     def _checked(self, sequences: Sequence[Sequence[int]], limit: int) -> list[tuple[int, ...]]:
         if not sequences:

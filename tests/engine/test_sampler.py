@@ -1,5 +1,6 @@
 """Sampling: greedy is transformers' generate, draws follow the distribution, stops stop, batches do not matter."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,53 @@ class TestStops:
         sampler = Sampler(tiny_model(max_length=10))
         (one,) = sampler.sample([(2, 3, 4)], Sampling(max_tokens=50, stop_on_eos=False))[0]
         assert (len(one.tokens), one.stop_reason) == (7, "length")
+
+
+class TestTopLogprobs:
+    def test_are_the_best_of_a_plain_forward_pass(self, tiny: LoadedModel) -> None:
+        found = Sampler(tiny).top_logprobs(PROMPTS, 4)
+        assert [len(one) for one in found] == [len(prompt) for prompt in PROMPTS]
+        for prompt, places in zip(PROMPTS, found, strict=True):
+            with torch.no_grad():
+                logits = tiny.model(torch.tensor([prompt])).logits[0]
+            want = logits.float().log_softmax(-1).topk(4, dim=-1)
+            assert places[0] == []
+            for place, tokens, logprobs in zip(places[1:], want.indices.tolist(), want.values.tolist(), strict=False):
+                assert [token for token, _ in place] == tokens
+                assert [logprob for _, logprob in place] == pytest.approx(logprobs, abs=1e-4)
+
+    def test_an_adapter_counts_and_agrees_with_its_logprobs(self, tiny: LoadedModel, sampler: Sampler) -> None:
+        whole, scored = sampler.top_logprobs(PROMPTS, VOCAB), sampler.logprobs(PROMPTS)
+        assert whole != Sampler(tiny).top_logprobs(PROMPTS, VOCAB)
+        for prompt, places, logprobs in zip(PROMPTS, whole, scored, strict=True):
+            assert [dict(place)[token] for token, place in zip(prompt[1:], places[1:], strict=True)] == pytest.approx(
+                logprobs[1:], abs=1e-4
+            )
+
+    @pytest.mark.parametrize("tokens", [1, 16, 4096])
+    def test_micro_batches_and_chunks_do_not_matter(
+        self, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, tokens: int
+    ) -> None:
+        want = Sampler(tiny).top_logprobs(PROMPTS, 3)
+        monkeypatch.setattr("crucible.engine.scoring.ROWS_AT_ONCE", 2)
+        found = Sampler(tiny, micro_batch_tokens=tokens).top_logprobs(PROMPTS, 3)
+        for place, other in zip(chain(*found), chain(*want), strict=True):
+            assert [token for token, _ in place] == [token for token, _ in other]
+            assert [logprob for _, logprob in place] == pytest.approx([logprob for _, logprob in other], abs=1e-4)
+
+    def test_a_model_that_has_no_more_gives_all(self, tiny: LoadedModel) -> None:
+        [single, [first, second]] = Sampler(tiny).top_logprobs([[3], [3, 4]], 10**6)
+        assert single == [[]]
+        assert first == []
+        assert sorted(token for token, _ in second) == list(range(VOCAB))
+
+    def test_what_cannot_be_scored_is_refused(self, tiny: LoadedModel) -> None:
+        with pytest.raises(SamplingError, match="num_top"):
+            Sampler(tiny).top_logprobs(PROMPTS, 0)
+        with pytest.raises(EmptyBatchError):
+            Sampler(tiny).top_logprobs([], 1)
+        with pytest.raises(SequenceTooLongError):
+            Sampler(tiny).top_logprobs([[1] * 129], 1)
 
 
 class TestRefusals:

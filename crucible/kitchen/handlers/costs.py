@@ -7,7 +7,14 @@ import attrs
 
 from crucible.effects import Call, Cost, Result, fold
 from crucible.kitchen.ports import Completer
-from crucible.train.ports import CustomLossClient, EmbeddingClient, LLMClient, SamplingClient, TrainingClient
+from crucible.train.ports import (
+    CustomLossClient,
+    EmbeddingClient,
+    LLMClient,
+    SamplingClient,
+    TopLogprobsClient,
+    TrainingClient,
+)
 from crucible.train.types import Message, images_of, text_of, thinking_of
 
 Operation: TypeAlias = Callable[..., object]
@@ -125,6 +132,7 @@ _FORETOLD: dict[Operation, Callable[[Mapping[str, Any], int], _Tokens]] = {
     CustomLossClient.forward_backward_custom: _data,
     SamplingClient.sample: _sampled,
     SamplingClient.compute_logprobs: lambda named, most: _Tokens(read=_inputs(named["inputs"])),
+    TopLogprobsClient.compute_top_logprobs: lambda named, most: _Tokens(read=_inputs(named["inputs"])),
     EmbeddingClient.embed_texts: lambda named, most: _Tokens(read=sum(len(it.encode()) for it in named["texts"])),
     LLMClient.chat: _chat,
     Completer.complete: _chat,

@@ -11,7 +11,7 @@ from crucible.testing.tinker_server._wire import input_of, params_of, sample_mes
 from crucible.testing.tinker_server._work import Ask, Json, Work, told
 from crucible.train.errors import InvalidRequest, NotFound, TrainError, Unsupported
 from crucible.train.ports import SamplingClient
-from crucible.train.types import ModelInput, Sample, SamplingConfig, SamplingParams
+from crucible.train.types import ModelInput, Sample, SamplingConfig, SamplingParams, TokenLogprob
 
 
 async def create_sampling_session(work: Work, ask: Ask) -> Json:
@@ -83,7 +83,7 @@ async def asample(work: Work, ask: Ask) -> Json:
 
 
 async def _sample(work: Work, sampler: Sampler, request: wire.SampleRequest) -> Result[Wire, TrainError]:
-    missing = _missing(request)
+    missing = _missing(work, request)
     if missing is not None:
         return Failure(missing)
     prompt = input_of(request.prompt)
@@ -97,8 +97,11 @@ async def _sample(work: Work, sampler: Sampler, request: wire.SampleRequest) -> 
     scored = await _scored(work, sampler, given, request)
     if isinstance(scored, Failure):
         return scored
+    top = await _top(work, sampler, given, request)
+    if isinstance(top, Failure):
+        return top
     samples = await _samples(work, sampler, given, params.unwrap(), request)
-    return samples.map(lambda found: sample_message(found, scored.unwrap()))
+    return samples.map(lambda found: sample_message(found, scored.unwrap(), top.unwrap()))
 
 
 async def _samples(
@@ -106,7 +109,8 @@ async def _samples(
 ) -> Result[Sequence[Sample], TrainError]:
     """Sample; a prompt that fills the context can still be scored, which the API does as a sample of one token."""
     is_full = len(prompt) == sampler.sampling.max_length
-    if request.prompt_logprobs and params.max_tokens == 1 and is_full:
+    is_scored = request.prompt_logprobs or request.topk_prompt_logprobs
+    if is_scored and params.max_tokens == 1 and is_full:
         return Success([Sample(tokens=(), logprobs=(), stop_reason="length")] * request.num_samples)
     done = await work.call(SamplingClient.sample, sampler.sampling, [prompt], params, num_samples=request.num_samples)
     return done.map(lambda groups: groups[0])
@@ -126,10 +130,22 @@ async def _scored(
     return scored.map(lambda rows: (*(None,) * unasked, *rows[0][unasked:]))
 
 
-def _missing(request: wire.SampleRequest) -> Unsupported | None:
+async def _top(
+    work: Work, sampler: Sampler, prompt: ModelInput, request: wire.SampleRequest
+) -> Result[Sequence[Sequence[TokenLogprob]] | None, TrainError]:
+    """Give the likeliest tokens at the prompt's places where that was asked for; none at those that were left out."""
+    if not request.topk_prompt_logprobs:
+        return Success(None)
+    last = request.prompt_logprobs_last_n
+    unasked = 0 if last is None else len(prompt) - last
+    found = await work.top_logprobs(sampler.sampling, prompt, request.topk_prompt_logprobs)
+    return found.map(lambda places: (*((),) * unasked, *places[unasked:]))
+
+
+def _missing(work: Work, request: wire.SampleRequest) -> Unsupported | None:
     """Name what was asked for and cannot be done on the ports."""
     asked = {
-        "topk_prompt_logprobs": request.topk_prompt_logprobs,
+        "topk_prompt_logprobs": request.topk_prompt_logprobs and not work.has_top_logprobs,
         "topk_sample_logprobs": request.topk_sample_logprobs,
         "target_prompt_logprobs": request.target_prompt_logprobs is not None,
         "prompt_alt_tokens_k": request.prompt_alt_tokens_k,

@@ -23,6 +23,7 @@ from crucible.train.types import (
     Sample,
     SamplingParams,
     TensorData,
+    TokenLogprob,
 )
 
 _NUMPY_TYPES: Mapping[int, np.dtype[np.generic]] = {
@@ -108,8 +109,16 @@ def batch_message(output: ForwardBackwardOutput) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def sample_message(samples: Sequence[Sample], prompt_logprobs: Sequence[float | None] | None) -> bytes:
-    """Write sampled sequences, and the log-probabilities of the prompt where they were asked for."""
+_NO_LOGPROB = -99999.0
+"""What the API writes where there is no token, with token 0."""
+
+
+def sample_message(
+    samples: Sequence[Sample],
+    prompt_logprobs: Sequence[float | None] | None,
+    top: Sequence[Sequence[TokenLogprob]] | None = None,
+) -> bytes:
+    """Write sampled sequences, and the log-probabilities and likeliest tokens of the prompt where they were asked for."""
     message = pb.SampleResponse(
         sequences=[
             pb.SampledSequence(
@@ -123,7 +132,21 @@ def sample_message(samples: Sequence[Sample], prompt_logprobs: Sequence[float | 
     if prompt_logprobs is not None:
         known = [math.nan if logprob is None else logprob for logprob in prompt_logprobs]
         message.prompt_logprobs = np.asarray(known, dtype=np.float32).tobytes()
+    if top is not None:
+        message.topk_prompt_logprobs.CopyFrom(_top_message(top))
     return bytes(message.SerializeToString())
+
+
+def _top_message(top: Sequence[Sequence[TokenLogprob]]) -> pb.TopkLogprobs:
+    """Write likeliest tokens as two matrices, filled up where there are fewer."""
+    width = max(map(len, top), default=0)
+    filled = [[*place, *(TokenLogprob(0, _NO_LOGPROB),) * (width - len(place))] for place in top]
+    return pb.TopkLogprobs(
+        token_ids=np.asarray([[one.token for one in place] for place in filled], dtype=np.int32).tobytes(),
+        logprobs=np.asarray([[one.logprob for one in place] for place in filled], dtype=np.float32).tobytes(),
+        k=width,
+        length=len(top),
+    )
 
 
 def _proto_chunk(chunk: pb.Chunk) -> Chunk:

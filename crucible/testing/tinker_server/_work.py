@@ -8,17 +8,18 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
 from anyio.abc import TaskGroup
 
-from crucible.effects import Failure, Handlers, Result, Success, perform
+from crucible.effects import Failure, Handlers, Port, Result, Success, perform
 from crucible.testing.tinker_server._promises import Promise, Promises, Wire, guarded, kept, refusal
 from crucible.testing.tinker_server._state import Model, State
 from crucible.testing.tinker_server.faults import Fail, Hold, Misfortune
 from crucible.train.errors import TrainError
-from crucible.train.ports import SamplingClient, TrainingClient
+from crucible.train.ports import SamplingClient, TopLogprobsClient, TrainingClient
+from crucible.train.types import ModelInput, SamplingSession, TokenLogprob
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -83,6 +84,19 @@ class Work:
     ) -> Result[A, TrainError]:
         """Perform an operation on the handlers."""
         return await self._handlers.arun(perform(operation, *args, **kwargs))
+
+    @property
+    def has_top_logprobs(self) -> bool:
+        """Whether the handlers give likeliest tokens, which not all do."""
+        return bool(self._handlers.ports & {TopLogprobsClient, Port})
+
+    async def top_logprobs(
+        self, session: SamplingSession, prompt: ModelInput, num_top: int
+    ) -> Result[tuple[tuple[TokenLogprob, ...], ...], TrainError]:
+        """Ask the handlers for likeliest tokens; they must have them."""
+        handlers = cast("Handlers[TopLogprobsClient]", self._handlers)
+        asked = perform(TopLogprobsClient.compute_top_logprobs, session, [prompt], num_top=num_top)
+        return (await handlers.arun(asked)).map(lambda rows: rows[0])
 
     def place(self, *parts: object) -> str:
         """Name something to save: a plain name that no other server has used in the same folder."""

@@ -8,6 +8,7 @@ from crucible.train.ports.embeddings import EmbeddingClient
 from crucible.train.ports.hub import HubClient
 from crucible.train.ports.llm import LLMClient
 from crucible.train.ports.sampling import SamplingClient
+from crucible.train.ports.top_logprobs import TopLogprobsClient
 from crucible.train.ports.training import TrainingClient
 from crucible.train.ports.vectors import VectorStore
 
@@ -20,6 +21,7 @@ __all__ = [
     "HubClient",
     "LLMClient",
     "SamplingClient",
+    "TopLogprobsClient",
     "TrainingClient",
     "VectorStore",
 ]

@@ -36,7 +36,14 @@ from crucible.train.types.messages import (
     thinking_of,
 )
 from crucible.train.types.ordering import permutation
-from crucible.train.types.sampling import Sample, SamplingConfig, SamplingParams, SamplingSession, StopReason
+from crucible.train.types.sampling import (
+    Sample,
+    SamplingConfig,
+    SamplingParams,
+    SamplingSession,
+    StopReason,
+    TokenLogprob,
+)
 from crucible.train.types.tokenizer import ByteTokenizer, Tokenizer
 from crucible.train.types.training import (
     AdamParams,
@@ -116,6 +123,7 @@ __all__ = [
     "TextPart",
     "ThinkingPart",
     "TokenId",
+    "TokenLogprob",
     "TokenUsage",
     "Tokenizer",
     "TokensWithLogprobs",

@@ -1,6 +1,6 @@
 """What goes to a sampling backend and what comes back."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -50,3 +50,10 @@ class Sample:
     tokens: tuple[TokenId, ...]
     logprobs: tuple[float, ...]
     stop_reason: StopReason
+
+
+class TokenLogprob(NamedTuple):
+    """A token and its log-probability."""
+
+    token: TokenId
+    logprob: float

@@ -6,6 +6,7 @@ from tinker import types as wire
 
 from crucible.effects import perform
 from crucible.kitchen.handlers import noop
+from crucible.kitchen.handlers.noop._bigram import VOCAB_SIZE
 from crucible.testing import tinker_server
 from crucible.train.ports import SamplingClient
 from crucible.train.types import ModelInput, SamplingConfig, SamplingParams
@@ -45,10 +46,42 @@ def test_prompts_are_scored_whole_or_at_their_end() -> None:
             done(opened.compute_logprobs(prompt(5, 6), prompt_logprobs_last_n=2))
 
 
+def test_likeliest_tokens_are_those_the_handlers_give() -> None:
+    with served() as (_, client):
+        opened = sampler(client)
+        scored = done(opened.compute_logprobs(prompt(5, 6, 7)))
+        whole = done(opened.sample(prompt(5, 6, 7), 1, GREEDY, topk_prompt_logprobs=1000)).topk_prompt_logprobs
+        assert whole is not None
+        assert whole[0] is None
+        for token, place, logprob in zip((6, 7), whole[1:], scored[1:], strict=True):
+            assert place is not None
+            assert len(place) == VOCAB_SIZE
+            assert dict(place)[token] == pytest.approx(logprob, rel=1e-6)
+            assert place == sorted(place, key=lambda one: -one[1])
+        few = done(opened.sample(prompt(5, 6, 7), 1, GREEDY, topk_prompt_logprobs=2)).topk_prompt_logprobs
+        assert few == [None, *(place and place[:2] for place in whole[1:])]
+        last = done(
+            opened.sample(
+                prompt(5, 6, 7),
+                1,
+                GREEDY,
+                include_prompt_logprobs=True,
+                topk_prompt_logprobs=2,
+                prompt_logprobs_last_n=1,
+            )
+        )
+        assert last.topk_prompt_logprobs == [None, None, few[2]]
+        assert done(opened.sample(prompt(5), 1, GREEDY)).topk_prompt_logprobs is None
+
+
 def test_a_prompt_that_fills_the_context_is_scored() -> None:
     with served(handlers=noop.training() | noop.sampling(max_length=4)) as (_, client):
         opened = sampler(client)
         assert len(done(opened.compute_logprobs(prompt(5, 6, 7, 8)))) == 4
+        one_token = wire.SamplingParams(max_tokens=1)
+        top = done(opened.sample(prompt(5, 6, 7, 8), 1, one_token, topk_prompt_logprobs=1)).topk_prompt_logprobs
+        assert top is not None
+        assert len(top) == 4
         with pytest.raises(tinker.RequestFailedError, match="the model takes 3"):
             done(opened.sample(prompt(5, 6, 7, 8), 1, GREEDY))
         assert len(done(opened.sample(prompt(5, 6), 1, wire.SamplingParams(temperature=0))).sequences[0].tokens) <= 2

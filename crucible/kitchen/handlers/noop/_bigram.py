@@ -7,7 +7,7 @@ what is rewarded, and samplers that agree with trainers. Tokens are those of `By
 import itertools
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from crucible.train.types import ByteTokenizer, TokenId
@@ -64,10 +64,10 @@ def choose(
     >>> choose((math.log(0.25), math.log(0.75)), 0.2), choose((math.log(0.25), math.log(0.75)), 0.2, temperature=0)
     (0, 1)
     """
-    ranked = range(len(logprobs)) if top_k < 0 and top_p == 1 else _ranked(logprobs)
+    order = range(len(logprobs)) if top_k < 0 and top_p == 1 else ranked(logprobs)
     if temperature == 0:
-        return max(ranked, key=lambda token: logprobs[token])
-    kept = list(ranked)[: top_k if top_k > 0 else None]
+        return max(order, key=lambda token: logprobs[token])
+    kept = list(order)[: top_k if top_k > 0 else None]
     top = max(logprobs)
     mass = [math.exp((logprobs[token] - top) / temperature) for token in kept]
     ends = list(itertools.accumulate(mass))
@@ -78,7 +78,12 @@ def choose(
     return next((token for token, end in zip(kept, ends, strict=True) if point < end), kept[-1])
 
 
-def _ranked(logprobs: Sequence[float]) -> Iterable[TokenId]:
+def ranked(logprobs: Sequence[float]) -> list[TokenId]:
+    """Give all tokens, the likeliest first.
+
+    >>> ranked((-2.0, -1.0, -2.0))
+    [1, 0, 2]
+    """
     return sorted(range(len(logprobs)), key=lambda token: -logprobs[token])
 
 

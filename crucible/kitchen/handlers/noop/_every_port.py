@@ -29,6 +29,7 @@ from crucible.train.ports import (
     HubClient,
     LLMClient,
     SamplingClient,
+    TopLogprobsClient,
     TrainingClient,
     VectorStore,
 )
@@ -37,6 +38,7 @@ EveryPort: TypeAlias = (
     TrainingClient
     | CustomLossClient
     | SamplingClient
+    | TopLogprobsClient
     | DatasetStore
     | BlobStore
     | HubClient

@@ -1,14 +1,14 @@
-"""`SamplingClient` on nothing: it samples from the bigram model, trained by noop training or not."""
+"""`SamplingClient` and `TopLogprobsClient` on nothing: they sample from the bigram model, trained by noop training or not."""
 
 import itertools
 import random
 from collections.abc import Sequence
 
 from crucible.effects import Failure, Handlers, Result, Success
-from crucible.kitchen.handlers.noop._bigram import TOKENIZER, VOCAB_SIZE, Policy, choose
+from crucible.kitchen.handlers.noop._bigram import TOKENIZER, VOCAB_SIZE, Policy, choose, ranked
 from crucible.kitchen.handlers.noop._shelf import Saved, Shelf
 from crucible.train.errors import InvalidRequest, SequenceTooLong, SessionClosed, TrainError
-from crucible.train.ports import SamplingClient
+from crucible.train.ports import SamplingClient, TopLogprobsClient
 from crucible.train.types import (
     ModelInput,
     Sample,
@@ -17,22 +17,28 @@ from crucible.train.types import (
     SamplingSession,
     TokenId,
     Tokenizer,
+    TokenLogprob,
 )
 
 
-def sampling(*, seed: int = 0, max_length: int = 32_768, shelf: Shelf | None = None) -> Handlers[SamplingClient]:
-    """Handle sampling with the model that `noop.training` trains; log-probabilities are those of temperature 1.
+def sampling(
+    *, seed: int = 0, max_length: int = 32_768, shelf: Shelf | None = None
+) -> Handlers[SamplingClient | TopLogprobsClient]:
+    """Handle sampling, and likeliest tokens, with the model that `noop.training` trains.
+
+    Log-probabilities are those of temperature 1.
 
     Args:
         seed: of the untrained model, as in `noop.training`.
         max_length: the model's limit in tokens, prompt and continuation together.
         shelf: where trained weights are looked for; an empty one when None.
     """
-    return SamplingClient.handled_by(_Sampling(seed=seed, max_length=max_length, shelf=shelf or Shelf()))
+    both = _Sampling(seed=seed, max_length=max_length, shelf=shelf or Shelf())
+    return SamplingClient.handled_by(both) | TopLogprobsClient.handled_by(both)
 
 
-class _Sampling(SamplingClient):
-    """A `SamplingClient` that keeps its sessions in this object."""
+class _Sampling(SamplingClient, TopLogprobsClient):
+    """A `SamplingClient` and `TopLogprobsClient` that keeps its sessions in this object."""
 
     def __init__(self, *, seed: int, max_length: int, shelf: Shelf) -> None:
         self._seed = seed
@@ -81,6 +87,19 @@ class _Sampling(SamplingClient):
             if problem is not None:
                 return Failure(problem)
             return Success(tuple(_logprobs(policy, item.tokens) for item in inputs))
+
+        return self._find(session).bind(computed)
+
+    async def compute_top_logprobs(
+        self, session: SamplingSession, inputs: Sequence[ModelInput], *, num_top: int
+    ) -> Result[tuple[tuple[tuple[TokenLogprob, ...], ...], ...], TrainError]:
+        def computed(policy: Policy) -> Result[tuple[tuple[tuple[TokenLogprob, ...], ...], ...], TrainError]:
+            problem = self._problem(inputs, at_least=0, at_most=self._max_length)
+            if problem is not None:
+                return Failure(problem)
+            if num_top < 1:
+                return Failure(InvalidRequest(message=f"num_top is {num_top}", fix="ask for at least 1"))
+            return Success(tuple(_top(policy, item.tokens, num_top) for item in inputs))
 
         return self._find(session).bind(computed)
 
@@ -139,3 +158,14 @@ def _logprobs(policy: Policy, tokens: tuple[TokenId, ...]) -> tuple[float | None
     """Give the log-probability of each token after the one before it; None for the first, which has none."""
     pairs = itertools.pairwise(tokens)
     return (None, *(policy.logprobs(previous)[token] for previous, token in pairs)) if tokens else ()
+
+
+def _top(policy: Policy, tokens: tuple[TokenId, ...], num_top: int) -> tuple[tuple[TokenLogprob, ...], ...]:
+    """Give the likeliest tokens in the place of each token; none for the first."""
+    rows = [policy.logprobs(previous) for previous in tokens[:-1]]
+    return ((), *(tuple(map(TokenLogprob, *_likeliest(row, num_top))) for row in rows)) if tokens else ()
+
+
+def _likeliest(logprobs: tuple[float, ...], count: int) -> tuple[list[TokenId], list[float]]:
+    tokens = ranked(logprobs)[:count]
+    return tokens, [logprobs[token] for token in tokens]

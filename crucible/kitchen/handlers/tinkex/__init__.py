@@ -6,8 +6,7 @@ from crucible.kitchen.handlers.tinkex.checkpoints import Checkpoints, StoredChec
 from crucible.kitchen.handlers.tinkex.config import TinkerConfig
 from crucible.kitchen.handlers.tinkex.sampling import TinkerSampling
 from crucible.kitchen.handlers.tinkex.training import TinkerTraining
-from crucible.kitchen.handlers.tinkex.wire import TokenLogprob
-from crucible.train.ports import CustomLossClient, SamplingClient, TrainingClient
+from crucible.train.ports import CustomLossClient, SamplingClient, TopLogprobsClient, TrainingClient
 
 __all__ = [
     "Checkpoints",
@@ -16,24 +15,26 @@ __all__ = [
     "TinkerConfig",
     "TinkerSampling",
     "TinkerTraining",
-    "TokenLogprob",
     "checkpoints",
     "remote",
 ]
 
 
-def remote(config: TinkerConfig = TinkerConfig()) -> Handlers[TrainingClient | CustomLossClient | SamplingClient]:
+def remote(
+    config: TinkerConfig = TinkerConfig(),
+) -> Handlers[TrainingClient | CustomLossClient | SamplingClient | TopLogprobsClient]:
     """Train, on custom losses too, and sample on a Tinker server; nothing is sent before the first operation.
 
     >>> remote(TinkerConfig(base_url="http://127.0.0.1:8000", api_key="tml-local"))
-    <Handlers of CustomLossClient, SamplingClient, TrainingClient>
+    <Handlers of CustomLossClient, SamplingClient, TopLogprobsClient, TrainingClient>
     """
     backend = TinkerBackend(config)
-    training = TinkerTraining(backend)
+    training, sampling = TinkerTraining(backend), TinkerSampling(backend)
     return (
         TrainingClient.handled_by(training)
         | CustomLossClient.handled_by(training)
-        | SamplingClient.handled_by(TinkerSampling(backend))
+        | SamplingClient.handled_by(sampling)
+        | TopLogprobsClient.handled_by(sampling)
     )
 
 

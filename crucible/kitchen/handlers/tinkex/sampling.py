@@ -1,4 +1,4 @@
-"""`SamplingClient` on a Tinker server."""
+"""`SamplingClient` and `TopLogprobsClient` on a Tinker server."""
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,6 @@ from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
 from crucible.kitchen.handlers.tinkex.errors import About
 from crucible.kitchen.handlers.tinkex.wire import (
-    TokenLogprob,
     cut,
     input_to,
     logprobs_of,
@@ -22,7 +21,7 @@ from crucible.kitchen.handlers.tinkex.wire import (
 )
 from crucible.kitchen.handlers.torch.tokenizer import tokenizer_from
 from crucible.train.errors import InvalidRequest, NotFound, SequenceTooLong, SessionClosed, TrainError
-from crucible.train.ports import SamplingClient
+from crucible.train.ports import SamplingClient, TopLogprobsClient
 from crucible.train.types import (
     ModelInput,
     Sample,
@@ -30,6 +29,7 @@ from crucible.train.types import (
     SamplingParams,
     SamplingSession,
     Tokenizer,
+    TokenLogprob,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Open:
     session: SamplingSession
 
 
-class TinkerSampling(SamplingClient):
+class TinkerSampling(SamplingClient, TopLogprobsClient):
     """Samples on a Tinker server: all prompts of a call at once. What is not waited for any more is cancelled."""
 
     def __init__(self, backend: TinkerBackend) -> None:
@@ -141,28 +141,37 @@ class TinkerSampling(SamplingClient):
             [partial(lambda one: client.compute_logprobs(input_to(one)).future(), one) for one in scored], session
         )
 
-        def placed(found: Sequence[Sequence[float | None]]) -> Result[tuple[tuple[float | None, ...], ...], TrainError]:
-            rest = iter(found)
-            return _gathered(
-                logprobs_of(next(rest), len(one)) if len(one) > 1 else Success((None,) * len(one)) for one in inputs
+        rest = answers.map(iter)
+        return rest.bind(
+            lambda found: _gathered(
+                logprobs_of(next(found), len(one)) if len(one) > 1 else Success((None,) * len(one)) for one in inputs
             )
+        )
 
-        return answers.bind(placed)
-
-    async def top_logprobs(
-        self, session: SamplingSession, inputs: Sequence[ModelInput], k: int
+    async def compute_top_logprobs(
+        self, session: SamplingSession, inputs: Sequence[ModelInput], *, num_top: int
     ) -> Result[tuple[tuple[tuple[TokenLogprob, ...], ...], ...], TrainError]:
-        """Give the `k` likeliest tokens at each position of each input; there are none at the first."""
-        found = self._find(session).bind(lambda opened: _sound(opened, inputs, k))
-        if isinstance(found, Failure) or not inputs:
-            return found.map(lambda _: ())
+        """Ask for the likeliest tokens of all inputs at once, each with a sample of one token, which is not used.
+
+        How many a server gives is up to it: what it refuses is an error.
+        """
+        found = self._find(session).bind(lambda opened: _short_enough(opened, inputs, session.max_length))
+        if isinstance(found, Failure):
+            return found
+        if num_top < 1:
+            return Failure(InvalidRequest(message=f"num_top is {num_top}", fix="ask for at least 1"))
         client, one_token = found.unwrap().client, sampling_to(SamplingParams(), None, place=0, max_tokens=1)
 
         def asked(one: ModelInput) -> "ThreadFuture[wire.SampleResponse]":
-            return client.sample(input_to(one), 1, one_token, topk_prompt_logprobs=k).future()
+            return client.sample(input_to(one), 1, one_token, topk_prompt_logprobs=num_top).future()
 
-        answers = await self._all([partial(asked, one) for one in inputs], session)
-        return answers.bind(lambda found: _gathered(top_of(answer) for answer in found))
+        answers = await self._all([partial(asked, one) for one in inputs if len(one) > 1], session)
+        rest = answers.map(iter)
+        return rest.bind(
+            lambda found: _gathered(
+                top_of(next(found), len(one)) if len(one) > 1 else Success(((),) * len(one)) for one in inputs
+            )
+        )
 
     async def _all(
         self, calls: "Sequence[Callable[[], ThreadFuture[T]]]", session: SamplingSession

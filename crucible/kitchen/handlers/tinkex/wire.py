@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from crucible.effects import Failure, Result, Success
 from crucible.train.errors import BackendFailed, TrainError
@@ -15,8 +15,8 @@ from crucible.train.types import (
     Sample,
     SamplingParams,
     TensorData,
-    TokenId,
     Tokenizer,
+    TokenLogprob,
 )
 
 if TYPE_CHECKING:
@@ -99,20 +99,15 @@ def logprobs_of(found: Sequence[float | None], size: int) -> Result[tuple[float 
     return Success((None, *rest))
 
 
-class TokenLogprob(NamedTuple):
-    """A token and its log-probability."""
-
-    token: TokenId
-    logprob: float
-
-
-def top_of(answer: "wire.SampleResponse") -> Result[tuple[tuple[TokenLogprob, ...], ...], TrainError]:
-    """Read the likeliest tokens at each position of a prompt."""
-    if answer.topk_prompt_logprobs is None:
+def top_of(answer: "wire.SampleResponse", size: int) -> Result[tuple[tuple[TokenLogprob, ...], ...], TrainError]:
+    """Read the likeliest tokens in the place of each of an input's tokens; for the first there are none."""
+    found = answer.topk_prompt_logprobs
+    if found is None:
         return Failure(BackendFailed(message="the server gave no likeliest tokens"))
-    return Success(
-        tuple(tuple(TokenLogprob(*pair) for pair in position or ()) for position in answer.topk_prompt_logprobs)
-    )
+    places = tuple(tuple(TokenLogprob(*pair) for pair in place or ()) for place in found)[-(size - 1) :]
+    if len(found) not in (size, size - 1) or not all(places):
+        return Failure(BackendFailed(message=f"the server gave likeliest tokens at {len(found)} of {size} places"))
+    return Success(((), *places))
 
 
 def sampling_to(

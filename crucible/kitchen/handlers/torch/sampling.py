@@ -1,4 +1,4 @@
-"""`SamplingClient` on the local engine."""
+"""`SamplingClient` and `TopLogprobsClient` on the local engine."""
 
 import secrets
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import attrs
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_arguments, tokenizer_of
 from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
-from crucible.train.ports import SamplingClient
+from crucible.train.ports import SamplingClient, TopLogprobsClient
 from crucible.train.types import (
     ImageChunk,
     ModelInput,
@@ -19,6 +19,7 @@ from crucible.train.types import (
     SamplingParams,
     SamplingSession,
     Tokenizer,
+    TokenLogprob,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class _Open:
     loaded: "LoadedModel"
 
 
-class TorchSampling(SamplingClient):
+class TorchSampling(SamplingClient, TopLogprobsClient):
     """Samples with torch on this machine, adapters merged into the weights."""
 
     def __init__(self, backend: TorchBackend) -> None:
@@ -103,6 +104,28 @@ class TorchSampling(SamplingClient):
         sampler = checked.unwrap()
         return await self._backend.do(lambda: tuple(map(tuple, sampler.logprobs([one.tokens for one in inputs]))))
 
+    async def compute_top_logprobs(
+        self, session: SamplingSession, inputs: Sequence[ModelInput], *, num_top: int
+    ) -> Result[tuple[tuple[tuple[TokenLogprob, ...], ...], ...], TrainError]:
+        """Score the whole vocabulary in the place of each token, a micro-batch at a time, and keep the likeliest."""
+        opened = self._find(session)
+        if isinstance(opened, Failure):
+            return opened
+        checked = _text_only(inputs, opened.unwrap().sampler)
+        if isinstance(checked, Failure):
+            return checked
+        if num_top < 1:
+            return Failure(InvalidRequest(message=f"num_top is {num_top}", fix="ask for at least 1"))
+        sampler, asked = checked.unwrap(), [one.tokens for one in inputs if len(one)]
+        if not asked:
+            return Success(((),) * len(inputs))
+
+        def work() -> tuple[tuple[tuple[TokenLogprob, ...], ...], ...]:
+            found = iter(sampler.top_logprobs(asked, num_top))
+            return tuple(_top(next(found)) if len(one) else () for one in inputs)
+
+        return await self._backend.do(work)
+
     async def close_session(self, session: SamplingSession) -> Result[None, TrainError]:
         """Let go of the merged weights."""
         self._sessions.pop(session.id, None)
@@ -137,3 +160,7 @@ def _sampling(params: SamplingParams) -> "Sampling":
 
 def _sample(sampled: "Sampled") -> Sample:
     return Sample(tokens=sampled.tokens, logprobs=sampled.logprobs, stop_reason=sampled.stop_reason)
+
+
+def _top(places: Sequence[Sequence[tuple[int, float]]]) -> tuple[tuple[TokenLogprob, ...], ...]:
+    return tuple(tuple(TokenLogprob(*pair) for pair in place) for place in places)

@@ -21,6 +21,7 @@ from crucible.testing import (
     check_metrics_store,
     check_model_registry,
     check_sampling_client,
+    check_top_logprobs_client,
     check_training_client,
     check_training_with_sampling,
     check_vector_store,
@@ -39,6 +40,10 @@ def test_custom_loss_client() -> None:
 
 def test_sampling_client() -> None:
     check_sampling_client(lambda: noop.sampling(max_length=512), model="noop", tolerance=1e-9)
+
+
+def test_top_logprobs_client() -> None:
+    check_top_logprobs_client(lambda: noop.sampling(max_length=512), model="noop", tolerance=1e-9)
 
 
 def test_training_with_sampling() -> None:
@@ -117,7 +122,8 @@ def test_feedback_client() -> None:
 
 def test_all_handle_every_port_and_share_what_they_save() -> None:
     assert {port.__name__ for port in noop.all().ports} == {
-        *("TrainingClient", "CustomLossClient", "SamplingClient", "DatasetStore", "BlobStore", "HubClient"),
+        *("TrainingClient", "CustomLossClient", "SamplingClient", "TopLogprobsClient"),
+        *("DatasetStore", "BlobStore", "HubClient"),
         *(
             "LLMClient",
             "EmbeddingClient",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tinker.lib.retryable_exception import RetryableException
 
 from crucible.effects import Failure
-from crucible.kitchen.handlers.tinkex import TinkerConfig, TokenLogprob
+from crucible.kitchen.handlers.tinkex import TinkerConfig
 from crucible.kitchen.handlers.tinkex.batches import batch_of, checked_adam, with_something_trained
 from crucible.kitchen.handlers.tinkex.errors import About, error_of
 from crucible.kitchen.handlers.tinkex.losses import Loss, configured
@@ -52,6 +52,7 @@ from crucible.train.types import (
     Sample,
     SamplingParams,
     TensorData,
+    TokenLogprob,
 )
 
 MODEL = About(kind="model", name="m")
@@ -193,15 +194,20 @@ def test_answers_that_lack_something_are_failures_of_the_server() -> None:
         samples_of(wire.SampleResponse(sequences=[bare]), 1),
         logprobs_of([None, -1.0], 5),
         logprobs_of([None, None, -1.0], 3),
-        top_of(wire.SampleResponse(sequences=[])),
+        top_of(wire.SampleResponse(sequences=[]), 2),
+        top_of(wire.SampleResponse(sequences=[], _topk_prompt_logprobs_list=[None, [(3, -0.5)]]), 4),
+        top_of(wire.SampleResponse(sequences=[], _topk_prompt_logprobs_list=[None, [(3, -0.5)], None]), 3),
     ):
         assert isinstance(found.failure(), BackendFailed)
     assert logprobs_of([0.0, -1.0], 2).unwrap() == (None, -1.0)
 
 
 def test_the_likeliest_tokens_are_read() -> None:
-    answer = wire.SampleResponse(sequences=[], _topk_prompt_logprobs_list=[None, [(3, -0.5), (4, -1.0)]])
-    assert top_of(answer).unwrap() == ((), (TokenLogprob(3, -0.5), TokenLogprob(4, -1.0)))
+    likeliest = (TokenLogprob(3, -0.5), TokenLogprob(4, -1.0))
+    all_places: list[list[tuple[int, float]] | None] = [None, [(3, -0.5), (4, -1.0)]]
+    for rows in (all_places, all_places[1:]):  # some servers leave out the first place
+        answer = wire.SampleResponse(sequences=[], _topk_prompt_logprobs_list=rows)
+        assert top_of(answer, 2).unwrap() == ((), likeliest)
 
 
 def loss(name: LossFn = "cross_entropy", **config: float) -> Loss:

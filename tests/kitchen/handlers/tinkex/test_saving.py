@@ -11,7 +11,7 @@ from crucible.kitchen.handlers import noop, tinkex, torch
 from crucible.kitchen.handlers.tinkex import TinkerConfig
 from crucible.testing.tinker_server import Server, serve
 from crucible.train.errors import InvalidRequest, NotFound, StorageFailed, TrainError, Unsupported
-from crucible.train.ports import CustomLossClient, SamplingClient, TrainingClient
+from crucible.train.ports import CustomLossClient, SamplingClient, TopLogprobsClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
     ByteTokenizer,
@@ -109,15 +109,25 @@ def test_samplers_of_live_weights_are_stored_nowhere() -> None:
         assert anyio.run(tinkex.checkpoints(config_of(server)).list).unwrap() == ()
 
 
+def test_a_server_whose_handlers_have_no_likeliest_tokens_refuses_them_by_name(tmp_path: Path) -> None:
+    backend = torch.TorchBackend(tmp_path / "runs", num_threads=1)
+    training, sampling = torch.TorchTraining(backend), torch.TorchSampling(backend)
+    folder, prompt = save_tiny(tmp_path / "model"), ModelInput.from_tokens([5, 6])
+    with serve(TrainingClient.handled_by(training) | SamplingClient.handled_by(sampling), models=[folder]) as server:
+        remote = tinkex.remote(config_of(server))
+        session = remote.run(perform(SamplingClient.start_session, SamplingConfig(model=folder))).unwrap()
+        refused = remote.run(perform(TopLogprobsClient.compute_top_logprobs, session, [prompt], num_top=2)).failure()
+        assert isinstance(refused, InvalidRequest | Unsupported)
+        assert "topk_prompt_logprobs" in str(refused)
+        assert remote.run(perform(TopLogprobsClient.compute_top_logprobs, session, [], num_top=2)).unwrap() == ()
+        assert remote.run(perform(SamplingClient.compute_logprobs, session, [prompt])).unwrap()[0][0] is None
+
+
 @pytest.mark.anyio
 async def test_what_the_server_lacks_is_an_error_and_names_of_files_are_plain() -> None:
     with serve(noop.all(), models=["any", "other"]) as server:
         backend = tinkex.TinkerBackend(config_of(server))
-        sampling, training = tinkex.TinkerSampling(backend), tinkex.TinkerTraining(backend)
-        session = (await sampling.start_session(SamplingConfig(model="any"))).unwrap()
-        prompt = ModelInput.from_tokens([5, 6])
-        assert isinstance((await sampling.top_logprobs(session, [prompt], 2)).failure(), InvalidRequest | Unsupported)
-        assert (await sampling.top_logprobs(session, [], 2)).unwrap() == ()
+        training = tinkex.TinkerTraining(backend)
         learner = (await training.start_session(SessionConfig(model="any"))).unwrap()
         assert isinstance((await training.save_checkpoint(learner, "../up")).failure(), InvalidRequest)
         kept = (await training.save_checkpoint(learner, "kept")).unwrap()

@@ -7,10 +7,11 @@ from crucible.kitchen.handlers.torch import TorchBackend, TorchSampling, TorchTr
 from crucible.testing import (
     check_custom_loss_client,
     check_sampling_client,
+    check_top_logprobs_client,
     check_training_client,
     check_training_with_sampling,
 )
-from crucible.train.ports import CustomLossClient, SamplingClient, TrainingClient
+from crucible.train.ports import CustomLossClient, SamplingClient, TopLogprobsClient, TrainingClient
 
 TOLERANCE = 1e-3  # float32 sums taken in another order
 
@@ -33,6 +34,12 @@ def test_custom_loss_client(shared_backend: TorchBackend, model: str) -> None:
 
 def test_sampling_client(handlers: Handlers[TrainingClient | SamplingClient], model: str) -> None:
     check_sampling_client(lambda: handlers, model=model, tolerance=TOLERANCE)
+
+
+def test_top_logprobs_client(shared_backend: TorchBackend, model: str) -> None:
+    sampling = TorchSampling(shared_backend)
+    handlers = SamplingClient.handled_by(sampling) | TopLogprobsClient.handled_by(sampling)
+    check_top_logprobs_client(lambda: handlers, model=model, tolerance=TOLERANCE)
 
 
 def test_training_with_sampling(handlers: Handlers[TrainingClient | SamplingClient], model: str) -> None:
