@@ -2,22 +2,42 @@
 
 from crucible.telemetry.analysis.comparison import Comparison, Correction, Test, compare, corrected
 from crucible.telemetry.analysis.drift import Drift, drift
+from crucible.telemetry.analysis.fairness import (
+    FAIRNESS_METRICS,
+    Decision,
+    Fairness,
+    FairnessMetric,
+    Gap,
+    GroupRates,
+    Rate,
+    Verdict,
+    fairness_of,
+)
 from crucible.telemetry.analysis.spans import Reliability, Span, latency, reliability, spans_of, token_cost
 from crucible.telemetry.analysis.streaming import RunningStatistics
 from crucible.telemetry.analysis.summary import Summary, summarize, summarize_series
 
 __all__ = [
+    "FAIRNESS_METRICS",
     "Comparison",
     "Correction",
+    "Decision",
     "Drift",
+    "Fairness",
+    "FairnessMetric",
+    "Gap",
+    "GroupRates",
+    "Rate",
     "Reliability",
     "RunningStatistics",
     "Span",
     "Summary",
     "Test",
+    "Verdict",
     "compare",
     "corrected",
     "drift",
+    "fairness_of",
     "latency",
     "reliability",
     "spans_of",
