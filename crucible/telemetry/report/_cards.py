@@ -81,7 +81,8 @@ def _facts(run: LoadedRun, standing: Standing, series: Mapping[str, Series]) -> 
     yield "steps", f"{steps_of(series):,}"
     yield "git", _revision(about.get("git"))
     yield "configuration", _text(about.get("fingerprint"))
-    yield "resumed", f"{standing.num_writers - 1} times" if standing.num_writers > 1 else ""
+    times = standing.num_writers - 1
+    yield "resumed", "" if times == 0 else "once" if times == 1 else f"{times} times"
     packages = about.get("packages")
     versions = [f"{name} {version}" for name, version in packages.items()] if isinstance(packages, Mapping) else []
     yield "versions", ", ".join([*([f"Python {about['python']}"] if "python" in about else []), *versions])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 
 import attrs
 
@@ -110,11 +109,13 @@ def turn_of(path: str) -> str:
 
 def _waterfall(calls: Sequence[Call]) -> Waterfall | None:
     """Choose, of the kind of turn that took most of the time, the one of median length."""
-    turns = [tuple(each) for _, each in groupby(calls, key=lambda call: turn_of(call.path))]
-    kinds: dict[str, list[tuple[Call, ...]]] = {}
-    for turn in turns:
-        kinds.setdefault(shape_of(turn_of(turn[0].path)), []).append(turn)
-    longest = max(kinds.values(), key=lambda kind: sum(_length(turn) for turn in kind))
+    turns: dict[str, list[Call]] = {}
+    for call in calls:
+        turns.setdefault(turn_of(call.path), []).append(call)
+    kinds: dict[str, list[list[Call]]] = {}
+    for path, turn in turns.items():
+        kinds.setdefault(shape_of(path), []).append(turn)
+    longest = max(kinds.values(), key=lambda kind: sum(call.seconds for turn in kind for call in turn))
     chosen = sorted(longest, key=_length)[len(longest) // 2][:IN_WATERFALL]
     start = chosen[0].started
     whole = max(_length(chosen), 1e-6)
