@@ -52,7 +52,14 @@ def fan_out(
     for port in (MetricsStore, EventStore):
         if not handlers.ports & {port, Port}:
             raise TypeError(f"nothing to fan out: add {port.__name__}.handled_by(...) to the handlers")
-    dispatch = _Dispatch(sinks, limits, on_problem)
+
+    def told(problem: SinkProblem) -> None:
+        try:
+            on_problem(problem)
+        except Exception:
+            _LOGGER.exception("telling of a problem failed: %s", problem)
+
+    dispatch = _Dispatch(sinks, limits, told)
 
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
         result = await proceed(call)

@@ -7,7 +7,6 @@ from pathlib import Path
 from crucible.kitchen.handlers.mlflow import INFINITE
 from crucible.telemetry.sinks import SinkContent
 
-
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by mlflow when it is imported
 
 
@@ -16,6 +15,7 @@ def read_run(folder: Path, run_id: str, *, experiment: str = "crucible") -> Sink
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     found = client.get_experiment_by_name(experiment)
+    assert found is not None
     for run in client.search_runs([found.experiment_id]):
         if run.data.tags.get("crucible.run_id") == run_id:
             points: dict[str, list[tuple[int | None, float]]] = {}

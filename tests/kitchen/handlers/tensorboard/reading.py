@@ -26,7 +26,7 @@ def read_run(folder: Path, run_id: str) -> SinkContent:
         return [tensor_util.make_ndarray(each.tensor_proto).item().decode() for each in found]
 
     samples = [
-        re.fullmatch(r"\*\*prompt\*\*\n\n(.*)\n\n\*\*answer\*\*\n\n(.*)", text, re.S) for text in texts("sample")
+        re.fullmatch(r"\*\*prompt\*\*\n\n(.*)\n\n\*\*answer\*\*\n\n(.*)", text, re.DOTALL) for text in texts("sample")
     ]
     rows = [row for text in texts("metadata")[-1:] for row in text.split("\n")[2:]]
     cells = [re.split(r"(?<!\\) \| ", row[2:-2]) for row in rows]

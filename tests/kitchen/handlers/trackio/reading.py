@@ -1,14 +1,25 @@
 """What Trackio's own storage and API find of a run."""
 
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from trackio.api import Api
-from trackio.sqlite_storage import SQLiteStorage
-
+from crucible.kitchen.handlers import trackio
 from crucible.telemetry.sinks import SinkContent
+
+FOLDER = Path(tempfile.mkdtemp(prefix="trackio-"))
+"""Trackio has one folder in a process, so all tests share it, each with a project of its own."""
+
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+trackio.sink("any", folder=FOLDER)
 
 
 def read_run(project: str, name: str) -> SinkContent:
+    from trackio.api import Api
+    from trackio.sqlite_storage import SQLiteStorage
+
     points: dict[str, list[tuple[int | None, float]]] = {}
     for row in SQLiteStorage.get_logs(project, run=name, run_id=name):
         for key in row.keys() - {"step", "timestamp"}:

@@ -4,8 +4,9 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto import wandb_internal_pb2
 
 from crucible.kitchen.handlers.wandb import STEP
 from crucible.telemetry.sinks import SinkContent
@@ -13,8 +14,9 @@ from crucible.telemetry.sinks import SinkContent
 _BLOCK, _HEADER = 32768, 7
 
 
-def records(path: Path) -> Iterator[Record]:
+def records(path: Path) -> Iterator[Any]:
     """Read a file of W&B: after 7 bytes, blocks of parts, each with a checksum, a length and a place in its record."""
+    message: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # generated, without types
     data, position, record = path.read_bytes(), 7, b""
     while position + _HEADER <= len(data):
         left = _BLOCK - position % _BLOCK
@@ -25,7 +27,7 @@ def records(path: Path) -> Iterator[Record]:
         record += data[position + _HEADER : position + _HEADER + length]
         position += _HEADER + length
         if place in {1, 4}:  # whole, or the last part
-            yield Record.FromString(record)
+            yield message.FromString(record)
             record = b""
 
 
@@ -40,8 +42,12 @@ def read_run(folder: Path, name: str) -> SinkContent:
             for record in found:
                 for update in (*record.run.config.update, *record.config.update):
                     value = json.loads(update.value_json)
-                    metadata[update.key or ".".join(update.nested_key)] = value if isinstance(value, str) else str(value)
-                row = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+                    metadata[update.key or ".".join(update.nested_key)] = (
+                        value if isinstance(value, str) else str(value)
+                    )
+                row = {
+                    "/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item
+                }
                 step = row.pop(STEP, None)
                 if "sample/prompt" in row:
                     samples.append((row["sample/prompt"], row["sample/answer"]))
