@@ -1,5 +1,6 @@
 """Experiments: groups of runs that are started, paused, resumed, stopped and archived, whichever process they run in."""
 
+from crucible.telemetry.experiments.archive import Anonymize, Archive, archive, read_archive
 from crucible.telemetry.experiments.errors import (
     IdTaken,
     LifecycleError,
@@ -22,6 +23,7 @@ from crucible.telemetry.experiments.events import (
     RunReleased,
     RunsForgotten,
 )
+from crucible.telemetry.experiments.folder import ArchivedRun
 from crucible.telemetry.experiments.lifecycle import (
     add_run,
     annotate,
@@ -38,6 +40,9 @@ from crucible.telemetry.experiments.lifecycle import (
 from crucible.telemetry.experiments.record import Experiment, Status
 
 __all__ = [
+    "Anonymize",
+    "Archive",
+    "ArchivedRun",
     "Design",
     "Experiment",
     "ExperimentAnnotated",
@@ -60,11 +65,13 @@ __all__ = [
     "WrongStatus",
     "add_run",
     "annotate",
+    "archive",
     "get_experiment",
     "is_experiment",
     "list_experiments",
     "new_experiment_id",
     "pause",
+    "read_archive",
     "resume",
     "start_experiment",
     "stop",

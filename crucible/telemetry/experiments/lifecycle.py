@@ -105,29 +105,29 @@ def list_experiments(
 
 def pause(experiment_id: str, *, at: datetime | None = None) -> Outcome:
     """Let the runs of an experiment wait before their next calls (see `kitchen.handlers.experiments.controlled`)."""
-    return act(experiment_id, _when("pause", ("running",), ExperimentPaused()), at=at)
+    return act(experiment_id, when("pause", ("running",), ExperimentPaused()), at=at)
 
 
 def resume(experiment_id: str, *, at: datetime | None = None) -> Outcome:
     """Let the runs of a paused experiment go on."""
-    return act(experiment_id, _when("resume", ("paused",), ExperimentResumed()), at=at)
+    return act(experiment_id, when("resume", ("paused",), ExperimentResumed()), at=at)
 
 
 def stop(experiment_id: str, *, at: datetime | None = None) -> Outcome:
     """Let an experiment, running or paused, take no more runs, and end those that go on."""
-    return act(experiment_id, _when("stop", ("running", "paused"), ExperimentStopped()), at=at)
+    return act(experiment_id, when("stop", ("running", "paused"), ExperimentStopped()), at=at)
 
 
 def tag(experiment_id: str, *tags: str, remove: tuple[str, ...] = (), at: datetime | None = None) -> Outcome:
     """Put tags on an experiment that is not archived, and take others off."""
     event = ExperimentTagged(added=tags, removed=remove)
-    return act(experiment_id, _when("tag", ("running", "paused", "stopped"), event), at=at)
+    return act(experiment_id, when("tag", ("running", "paused", "stopped"), event), at=at)
 
 
 def annotate(experiment_id: str, metadata: Mapping[str, Json], *, at: datetime | None = None) -> Outcome:
     """Set metadata of an experiment that is not archived, by key; other keys stay as they are."""
     event = ExperimentAnnotated(metadata=metadata)
-    return act(experiment_id, _when("annotate", ("running", "paused", "stopped"), event), at=at)
+    return act(experiment_id, when("annotate", ("running", "paused", "stopped"), event), at=at)
 
 
 def add_run(experiment_id: str, run_id: str, *, at: datetime | None = None) -> Outcome:
@@ -139,7 +139,7 @@ def add_run(experiment_id: str, run_id: str, *, at: datetime | None = None) -> O
     def decide(experiment: Experiment) -> Result[ExperimentEvent | None, LifecycleError]:
         added = RunAdded(run_id=run_id)
         known = run_id in experiment.run_ids
-        allowed = _when("add a run to", ("running", "paused") if known else ("running",), None if known else added)
+        allowed = when("add a run to", ("running", "paused") if known else ("running",), None if known else added)
         size = experiment.sample_size
         if experiment.status == "running" and not known and size is not None and len(experiment.run_ids) >= size:
             return Failure(SampleComplete(experiment_id=experiment.id, sample_size=size))
@@ -193,7 +193,7 @@ _FIXES: Mapping[tuple[str, Status], str] = {
 }
 
 
-def _when(action: str, statuses: tuple[Status, ...], event: ExperimentEvent | None) -> Decide:
+def when(action: str, statuses: tuple[Status, ...], event: ExperimentEvent | None) -> Decide:
     """Decide for an event in some states, and for an error that says what to do in the others."""
 
     def decide(experiment: Experiment) -> Result[ExperimentEvent | None, LifecycleError]:
