@@ -16,6 +16,14 @@ from crucible.telemetry.analysis.fairness import (
 from crucible.telemetry.analysis.spans import Reliability, Span, latency, reliability, spans_of, token_cost
 from crucible.telemetry.analysis.streaming import RunningStatistics
 from crucible.telemetry.analysis.summary import Summary, summarize, summarize_series
+from crucible.telemetry.analysis.windows import (
+    EventWindow,
+    Window,
+    windows_by_step,
+    windows_by_time,
+    windows_of_events,
+    within,
+)
 
 __all__ = [
     "FAIRNESS_METRICS",
@@ -23,6 +31,7 @@ __all__ = [
     "Correction",
     "Decision",
     "Drift",
+    "EventWindow",
     "Fairness",
     "FairnessMetric",
     "Gap",
@@ -34,6 +43,7 @@ __all__ = [
     "Summary",
     "Test",
     "Verdict",
+    "Window",
     "compare",
     "corrected",
     "drift",
@@ -44,4 +54,8 @@ __all__ = [
     "summarize",
     "summarize_series",
     "token_cost",
+    "windows_by_step",
+    "windows_by_time",
+    "windows_of_events",
+    "within",
 ]
