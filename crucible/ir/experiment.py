@@ -129,10 +129,6 @@ class Experiment:
             message = "there is nothing to compare with"
             yield Problem(path="reliability.stats", message=message, fix="give the id of an experiment as baseline")
 
-    @rule("pipeline[].name")
-    def _stages_have_names_of_their_own(self) -> Iterator[Problem]:
-        yield from _repeated("pipeline", [stage.name for stage in self.pipeline])
-
     @rule("outputs[].name")
     def _outputs_have_names_of_their_own(self) -> Iterator[Problem]:
         yield from _repeated("outputs", [output.name for output in self.outputs])
