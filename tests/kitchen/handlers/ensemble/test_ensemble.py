@@ -9,23 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.effects import (
+    Budget,
     Fault,
     Handlers,
+    InjectedCrash,
+    OverBudget,
     Result,
     Success,
     TimedOut,
     TracedCall,
+    crashing,
     deadline,
     delayed,
+    expecting,
     failing,
     hanging,
     inject,
     perform,
+    spend,
     timeout,
     trace,
 )
 from crucible.kitchen.errors import KitchenError
-from crucible.kitchen.handlers import ensemble, noop
+from crucible.kitchen.handlers import costs, ensemble, noop
 from crucible.kitchen.handlers.ensemble import Mode, Voting
 from crucible.kitchen.ports import Completer, Completion, CompletionOptions
 from crucible.testing.completer import check_completer
@@ -84,6 +90,26 @@ async def test_members_are_cancelled_with_the_call(mode: Mode) -> None:
     result = await ensemble.of(members, Voting(mode=mode)).arun(ask)
     assert isinstance(result.failure(), TimedOut)
     assert len(calls) == (3 if mode == "parallel" else 1)
+
+
+@pytest.mark.anyio
+async def test_a_defect_of_one_stops_the_others() -> None:
+    calls: list[TracedCall] = []
+    hangs = trace(inject(noop.llm(), Fault(hanging())), into=calls.append)
+    members = {"a": hangs, "b": inject(noop.llm(), Fault(crashing())), "c": hangs}
+    with pytest.raises(InjectedCrash):
+        await ensemble.of(members).arun(perform(LLMClient.chat, ASKED))
+    assert [call.result for call in calls] == [None, None]
+
+
+def test_one_budget_for_all_members_counts_what_each_of_them_takes() -> None:
+    budget = Budget(30_000, costs.tokens())
+    handlers = ensemble.of({name: spend(noop.llm(), budget) for name in "abc"})
+    answer = handlers.run(perform(LLMClient.chat, ASKED)).unwrap()
+    assert budget.spent == answer.usage.total_tokens > 0
+    poor = Budget(10, costs.tokens())
+    stopped = ensemble.of({name: spend(noop.llm(), poor) for name in "abc"})
+    assert isinstance(stopped.run(expecting(perform(LLMClient.chat, ASKED), OverBudget)).failure(), OverBudget)
 
 
 class TestABatch:
