@@ -1,6 +1,7 @@
 """From the stages that a file names to a workflow: every name, option and order is checked before anything runs."""
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import attrs
 
@@ -83,14 +84,14 @@ def _order_problems(method: Method, steps: Sequence[_Step | None]) -> Iterator[P
             message = f"{entry.name} needs the training session, which {closed_by} has closed"
             yield Problem(path=step.path, message=message, fix=f"put {entry.name} before {closed_by}")
         closed_by = entry.name if entry.closes else closed_by
-        state = _known(filled(entry.shape.gives, {}) if after is None else after)
+        state = _known(entry.shape.gives if after is None else after)
         before.append(entry)
 
 
 def _known(state: Form) -> Form | None:
     """Give a state that says something, None for one of which nothing is known."""
     parameters: tuple[Form, ...] = getattr(state, "__parameters__", ())
-    return None if state is object or parameters else state
+    return None if state is object or parameters or isinstance(state, TypeVar) else state
 
 
 def _misplaced(method: Method, step: _Step, state: Form, before: Sequence[str]) -> Problem:
