@@ -134,7 +134,10 @@ class PreferencesEvaluated:
 
 @attrs.frozen(kw_only=True)
 class DistillationStep:
-    """A round of on-policy distillation: `teacher_kl` is the mean reverse KL, in nats per sampled token, before the update."""
+    """A step of distillation: `teacher_kl` is the mean KL to the teachers on sampled tokens, before the update.
+
+    It is the reverse KL where the student samples, the forward one where it learns what the teachers would likeliest have said.
+    """
 
     NAME: ClassVar[str] = f"{_PREFIX}.distillation.step"
     METRICS: ClassVar[str] = "distillation/"

@@ -41,6 +41,7 @@ UNITS: Mapping[str, str] = {
     "reward_std": "reward",
     "seconds": "s",
     "staleness": "rounds",
+    "teacher_entropy": "nats a sampled token",
     "teacher_kl": "nats a sampled token",
     "total_steps": "optimizer steps",
 }

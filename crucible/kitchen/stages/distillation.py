@@ -24,7 +24,7 @@ from crucible.kitchen.stages.setup import optimization_of
 from crucible.kitchen.states import Batched, Tokenized
 from crucible.telemetry.events import DistillationEvaluated, DistillationStep
 from crucible.train.algorithms.batching import steps_per_epoch
-from crucible.train.algorithms.distillation import imitation_datum, mixture_logprobs
+from crucible.train.algorithms.distillation import SoftDatum, Tail, imitation_datum, mixture_logprobs
 from crucible.train.algorithms.kl import reverse_kl_advantages
 from crucible.train.algorithms.policy_gradient import importance_sampling
 from crucible.train.algorithms.trajectories_to_data import trajectory_to_data
@@ -46,10 +46,13 @@ class DistillationConfig(OnPolicyConfig):
         teachers: the models to learn from, with the student's tokenizer; several are mixed in equal shares: their distributions
             on-policy, off-policy the prompts that they answer.
         mode: `on_policy`, the student samples and each token's reward is minus its reverse KL to the teacher; `off_policy`,
-            the teachers sample, once for all epochs, and the student imitates.
+            the teachers sample, once for all epochs, and the student imitates. `distillation_forward_kl` is always off-policy.
         kl_coef: of the reverse KL.
         kl_discount: how much a token answers for the KL of those after it.
         teacher_batch: sequences in one request to a teacher.
+        num_top: of `distillation_forward_kl`: how many of a teacher's likeliest tokens are learned in each place. A backend that
+            takes one target for a position passes over a batch as many times.
+        tail: of `distillation_forward_kl`: what becomes of the probability of all other tokens (see `top_token_datum`).
     """
 
     teachers: tuple[SamplingConfig, ...] = attrs.field(validator=attrs.validators.min_len(1))
@@ -57,15 +60,18 @@ class DistillationConfig(OnPolicyConfig):
     kl_coef: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     kl_discount: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
     teacher_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
+    num_top: int = attrs.field(default=8, validator=attrs.validators.ge(1))
+    tail: Tail = "renormalise"
 
 
 @attrs.frozen(kw_only=True)
 class DistillationState(OnPolicyState[DistillationConfig]):
-    """The prompts are rendered, the teachers open."""
+    """The prompts are rendered, the teachers open. `answers` and `lessons` are theirs, in the order of the prompts."""
 
     prompts: tuple[ModelInput, ...]
     teachers: tuple[SamplingSession, ...] = ()
     answers: tuple[Datum, ...] = ()
+    lessons: tuple[SoftDatum, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

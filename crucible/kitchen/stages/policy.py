@@ -139,7 +139,8 @@ def policy_update(context: Context[Collected[S]]) -> Do[TrainError, TrainingClie
     first: dict[str, float] = {}
     for indices in (indices for epoch in splits for indices in epoch if indices):
         chosen = [data[index] for index in indices]
-        outputs = yield from _one_step(base, chosen, collected.loss, base.step + len(done))
+        data_of_step = [one.datum for one in chosen]
+        outputs = yield from take_step(base, data_of_step, collected.loss, number=base.step + len(done))
         first = first or policy_metrics(chosen, outputs[0].logprobs)
         done.append(outputs)
     batches_done = base.batches_done + 1
@@ -156,14 +157,15 @@ def policy_update(context: Context[Collected[S]]) -> Do[TrainError, TrainingClie
 
 
 @do
-def _one_step(
-    base: OnPolicyState[OnPolicyConfig], data: Sequence[PolicyDatum], loss: BuiltInLoss, step: int
+def take_step(
+    base: OnPolicyState[OnPolicyConfig], data: Sequence[Datum], loss: BuiltInLoss, *, number: int
 ) -> Do[TrainError, TrainingClient, tuple[ForwardBackwardOutput, OptimStepOutput]]:
-    rate = learning_rate(base.optimization.schedule, step)
+    """Take one optimizer step, `number` steps after the first: both requests are in flight together."""
+    rate = learning_rate(base.optimization.schedule, number)
     gradients = yield from perform(
         TrainingClient.forward_backward,
         base.session,
-        [one.datum for one in data],
+        data,
         loss_fn=loss.loss_fn,
         loss_fn_config=loss.loss_fn_config,
     )

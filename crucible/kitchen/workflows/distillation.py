@@ -1,4 +1,4 @@
-"""Distillation, from prompts and teachers to a trained student: on its own samples, or imitating theirs."""
+"""Distillation, from prompts and teachers to a trained student: on its own samples, or on theirs."""
 
 from crucible.kitchen.flow import conditional, loop
 from crucible.kitchen.stage import starting_from
@@ -19,6 +19,12 @@ from crucible.kitchen.stages.distillation import (
     teacher_inference,
 )
 from crucible.kitchen.stages.evaluation import evaluate
+from crucible.kitchen.stages.forward_kl import (
+    answered_by_teachers,
+    forward_kl_update,
+    get_lesson_batch,
+    teacher_top_tokens,
+)
 from crucible.kitchen.stages.passes import Passes
 from crucible.kitchen.stages.policy import policy_update
 from crucible.kitchen.stages.registration import register_model
@@ -61,6 +67,23 @@ off_policy = teacher_inference >> loop(
 )
 train = conditional(is_on_policy, on_policy, off_policy)
 
+lesson_batch = (
+    get_lesson_batch
+    >> forward_kl_update
+    >> log_distillation_metrics
+    >> conditional(when.should_checkpoint, save_checkpoint)
+    >> conditional(when.should_evaluate, measured)
+)
+train_forward_kl = (
+    teacher_inference
+    >> teacher_top_tokens
+    >> loop(
+        "epochs",
+        passes.epochs,
+        passes.set_epoch >> loop("dist_batches", passes.batches, lesson_batch) >> log_epoch_metrics,
+    )
+)
+
 distillation = (
     starting_from(DistillationConfig)
     >> load_dataset
@@ -76,3 +99,20 @@ distillation = (
     >> cleanup_teacher
     >> cleanup
 ).named("distillation")
+
+distillation_forward_kl = (
+    starting_from(DistillationConfig)
+    >> answered_by_teachers
+    >> load_dataset
+    >> init_session
+    >> init_tokenizer
+    >> build_distillation_dataset
+    >> init_teacher
+    >> measure
+    >> train_forward_kl
+    >> save_final_weights
+    >> measure
+    >> conditional(when.is_registered, register_model)
+    >> cleanup_teacher
+    >> cleanup
+).named("distillation_forward_kl")

@@ -45,6 +45,15 @@ class SoftDatum:
     entropy: float
 
 
+@attrs.frozen(kw_only=True)
+class SoftBatch:
+    """Data with one target for each position. Their forward KL, the mean over positions, is their loss minus `entropy`."""
+
+    data: tuple[Datum, ...]
+    entropy: float
+    num_positions: int
+
+
 def imitation_datum(prompt: ModelInput, answer: Sequence[TokenId]) -> Datum:
     """Make the cross-entropy datum of a teacher's sample: off-policy distillation (Kim and Rush 2016, arXiv 1606.07947).
 
@@ -140,6 +149,26 @@ def one_target_each(datum: Datum) -> tuple[Datum, ...]:
     )
 
 
+def mean_over_positions(batch: Sequence[SoftDatum]) -> SoftBatch:
+    """Scale soft data so that their loss is the mean over the positions that are taught, and split them by `one_target_each`.
+
+    >>> half = TopTokens(tokens_NK=((7, 8),), logprobs_NK=((math.log(0.5), math.log(0.5)),))
+    >>> soft = mean_over_positions([top_token_datum(ModelInput.from_tokens([5]), half)] * 2)
+    >>> [part.loss_fn_inputs["weights"].data for part in soft.data], round(soft.entropy, 6), soft.num_positions
+    ([(0.25,), (0.25,), (0.25,), (0.25,)], 0.693147, 2)
+
+    Raises: ValueError when no position is taught.
+    """
+    count = sum(_taught_positions(soft.datum) for soft in batch)
+    if not count:
+        raise ValueError("the batch teaches no position")
+    return SoftBatch(
+        data=tuple(part for soft in batch for part in one_target_each(_scaled_by(soft.datum, 1 / count))),
+        entropy=math.fsum(soft.entropy for soft in batch) / count,
+        num_positions=count,
+    )
+
+
 def mixture_logprobs(
     teachers_MN: Sequence[Sequence[float]], shares_M: Sequence[float] | None = None
 ) -> tuple[float, ...]:
@@ -167,3 +196,15 @@ def _scaled(logprobs_K: Sequence[float], tail: Tail) -> tuple[float, ...]:
         return tuple(logprobs_K)
     total = log_sum_exp(logprobs_K)
     return tuple(logprob - total for logprob in logprobs_K)
+
+
+def _taught_positions(datum: Datum) -> int:
+    weights = datum.loss_fn_inputs["weights"]
+    width = weights.shape[1]
+    return sum(any(weights.data[start : start + width]) for start in range(0, len(weights), width))
+
+
+def _scaled_by(datum: Datum, factor: float) -> Datum:
+    weights = datum.loss_fn_inputs["weights"]
+    scaled = attrs.evolve(weights, data=[weight * factor for weight in weights.data])
+    return attrs.evolve(datum, loss_fn_inputs={**datum.loss_fn_inputs, "weights": scaled})

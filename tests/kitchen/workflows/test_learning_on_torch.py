@@ -21,6 +21,7 @@ from crucible.kitchen.stages.reinforcement import ReinforcementConfig
 from crucible.kitchen.stages.supervised import SupervisedConfig
 from crucible.kitchen.workflows import (
     distillation,
+    distillation_forward_kl,
     feedback_loop,
     preference,
     reinforcement,
@@ -28,6 +29,7 @@ from crucible.kitchen.workflows import (
     supervised,
 )
 from crucible.telemetry.events import (
+    DistillationEvaluated,
     DistillationStep,
     EvaluationCompleted,
     PreferencesEvaluated,
@@ -225,6 +227,32 @@ def test_on_policy_distillation_lowers_the_kl_to_the_teacher(models: tuple[str, 
     steps = ran(handlers, distillation(Context.start(config))).events(DistillationStep)
     kl = [step.metrics["teacher_kl"] for step in steps]
     assert fmean(kl[-2:]) < 0.5 * kl[0]
+
+
+def test_the_forward_kl_lowers_the_kl_to_the_teacher_on_held_out_prompts(
+    models: tuple[str, str], tmp_path: Path
+) -> None:
+    rows: tuple[Row, ...] = tuple({"prompt": f"{i}+1?", "completion": f"{i + 1}."} for i in range(12))
+    held_out: tuple[Row, ...] = tuple({"prompt": f"{i}+1?", "completion": f"{i + 1}."} for i in range(20, 52))
+    handlers = on_torch(tmp_path, rows) | noop.datasets(rows={"train": rows, "test": held_out})
+    config = DistillationConfig(
+        session=SessionConfig(model=models[0], lora=LORA),
+        dataset=DatasetConfig(name="lessons"),
+        teachers=(a_teacher_of_sums(models[0], handlers),),
+        evaluation=EvaluationConfig(dataset=DatasetConfig(name="lessons", split="test"), num_examples=32, max_tokens=3),
+        epochs=8,
+        batch_size=6,
+        max_tokens=3,
+        learning_rate=5e-3,
+        num_top=24,
+    )
+    run = ran(handlers, distillation_forward_kl(Context.start(config)))
+    run.outcome.unwrap()
+    kl = [step.metrics["teacher_kl"] for step in run.events(DistillationStep)]
+    before, after = run.events(DistillationEvaluated)
+    assert len(kl) == 16
+    assert fmean(kl[-2:]) < 0.3 * kl[0]
+    assert after.metrics["teacher_kl"] < 0.5 * before.metrics["teacher_kl"]
 
 
 def test_off_policy_distillation_lowers_the_loss_on_what_the_teacher_said(

@@ -12,14 +12,14 @@ from crucible.kitchen.stages.feedback import FeedbackConfig, FeedbackState
 from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceState
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState
 from crucible.kitchen.stages.supervised import SupervisedConfig, SupervisedState
-from crucible.kitchen.workflows.distillation import distillation
+from crucible.kitchen.workflows.distillation import distillation, distillation_forward_kl
 from crucible.kitchen.workflows.feedback_loop import feedback_loop
 from crucible.kitchen.workflows.preference import preference
 from crucible.kitchen.workflows.reinforcement import reinforcement, reinforcement_async
 from crucible.kitchen.workflows.supervised import supervised
 from crucible.train.environments import ProblemEnv, environment_failure
 from crucible.train.errors import TrainError
-from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TrainingClient
+from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TopLogprobsClient, TrainingClient
 from crucible.train.renderers import Renderer
 from crucible.train.types import Message, Row
 from tests.typing.ports import Clock
@@ -32,6 +32,10 @@ Base: TypeAlias = TrainingClient | SamplingClient | DatasetStore | Evaluator | M
 assert_type(supervised, Stage[Context[SupervisedConfig], Context[SupervisedState], Error, Base])
 assert_type(preference, Stage[Context[PreferenceConfig], Context[PreferenceState], Error, Base | CustomLossClient])
 assert_type(distillation, Stage[Context[DistillationConfig], Context[DistillationState], Error, Base])
+assert_type(
+    distillation_forward_kl,
+    Stage[Context[DistillationConfig], Context[DistillationState], Error, Base | TopLogprobsClient],
+)
 assert_type(feedback_loop, Stage[Context[FeedbackConfig], Context[FeedbackState], Error, Base | FeedbackClient])
 
 
@@ -78,3 +82,11 @@ def run(
     """Handlers of these ports are enough where no environment needs more, and with a clock where one does."""
     handlers.run(reinforcement(alone)(Context.start(config)))
     return (handlers | clock).run(reinforcement(timed)(Context.start(config)))
+
+
+def distil(
+    config: DistillationConfig, handlers: Handlers[Base | TopLogprobsClient]
+) -> Result[Context[DistillationState], Error]:
+    """Handlers that tell likeliest tokens are enough for the forward KL, and more than enough without it."""
+    handlers.run(distillation(Context.start(config)))
+    return handlers.run(distillation_forward_kl(Context.start(config)))
