@@ -18,18 +18,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `crucible`; those of this process when absent.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        import tyro  # noqa: F401  # only whether it is there
-    except ImportError:
-        return _complained("the command line needs tyro: pip install 'crucible-llm[cli]'")
-    from crucible.cli._commands import COMMANDS
+        from crucible.cli._commands import COMMANDS
+    except ModuleNotFoundError as error:
+        return _lacking(error)
+    return run_command(sys.argv[1:] if arguments is None else arguments, COMMANDS)
 
+
+def run_command(words: Sequence[str], commands: Mapping[str, Command | Group]) -> int:
+    """Run one of some commands; give the exit status."""
     try:
-        outcome = _performed(words, COMMANDS, prog="crucible", about=ABOUT)
+        outcome = perform_command(words, commands, prog="crucible", about=ABOUT)
         return fold(outcome, ok=_printed, err=lambda error: _complained(str(error)))
     except ModuleNotFoundError as error:
-        return _complained(f"{error}: pip install 'crucible-llm[cli]'")
+        return _lacking(error)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # `crucible runs | head`: whoever read has seen enough
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _performed(words: Sequence[str], commands: Mapping[str, Command | Group], *, prog: str, about: str) -> Outcome:
+def perform_command(words: Sequence[str], commands: Mapping[str, Command | Group], *, prog: str, about: str) -> Outcome:
     """Read the words and call the command that they name.
 
     Raises: SystemExit after a help text (0), or for words that are no command (2).
@@ -46,7 +48,7 @@ def _performed(words: Sequence[str], commands: Mapping[str, Command | Group], *,
 
     group = commands.get(words[0]) if words else None
     if isinstance(group, Group):
-        return _performed(words[1:], group.commands, prog=f"{prog} {words[0]}", about=group.about)
+        return perform_command(words[1:], group.commands, prog=f"{prog} {words[0]}", about=group.about)
     known = {name: _shown(it) if isinstance(it, Group) else it for name, it in commands.items()}
     outcome: Outcome = tyro.extras.subcommand_cli_from_dict(
         dict(known),
@@ -56,6 +58,10 @@ def _performed(words: Sequence[str], commands: Mapping[str, Command | Group], *,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     return outcome
+
+
+def _lacking(error: ModuleNotFoundError) -> int:
+    return _complained(f"{error}: pip install 'crucible-llm[cli]'")
 
 
 def _shown(group: Group) -> Command:

@@ -33,12 +33,14 @@ def frame(run_id: str, watched: Watched, *, now: datetime) -> RenderableType:
         now: the time, from which ages are counted.
     """
     parts = [_status(watched, now), *_progress(watched), *_values(watched), *_words(watched)]
-    return Panel(Group(*parts), title=Text(run_id, style="bold"), title_align="left", box=box.ROUNDED, padding=(0, 1))
+    return Panel(
+        Group(*parts), title=Text(_cut(run_id), style="bold"), title_align="left", box=box.ROUNDED, padding=(0, 1)
+    )
 
 
 def line(watched: Watched, *, now: datetime) -> str:
     """Say in one line how a run stands, for an output that is no terminal."""
-    curves = [f"{curve.name} {curve.newest:.4g}" for curve in watched.curves[:4]]
+    curves = [f"{_cut(curve.name)} {curve.newest:.4g}" for curve in watched.curves[:4]]
     step = _step_of(watched)
     return "  ".join([_status(watched, now).plain.replace("\n", " "), *([step] if step else []), *curves])
 
@@ -91,7 +93,7 @@ def _status(watched: Watched, now: datetime) -> Text:
     standing = watched.standing
     text = Text(_WORDS[standing.state], style=_STYLES[standing.state])
     if standing.path:
-        text.append(f" in {standing.path}", style="default")
+        text.append(f" in {_cut(standing.path)}", style="default")
     if standing.state == "open":
         quiet = quiet_seconds(watched, now)
         if watched.last_told is None:
@@ -105,7 +107,7 @@ def _status(watched: Watched, now: datetime) -> Text:
         passed = age((until - standing.started).total_seconds())
         text.append(f"  {passed} since the start" if standing.state == "open" else f"  took {passed}", style="dim")
     if standing.error:
-        text.append(f"\n{standing.error}", style="red")
+        text.append(f"\n{_cut(standing.error)}", style="red")
     return text
 
 
@@ -153,7 +155,7 @@ def _row(curve: Curve) -> tuple[Text, Text, Text, Text]:
     values = [curve.values[step] for step in sorted(curve.values)]
     change = values[-1] - values[0] if len(values) > 1 else math.nan
     return (
-        Text(curve.name),
+        Text(_cut(curve.name)),
         Text(f"{values[-1]:.4g}", style="bold" if math.isfinite(values[-1]) else "bold red"),
         Text(f"{change:+.3g}" if math.isfinite(change) and change else "", style="dim"),
         Text(sparkline(values), style="cyan"),
@@ -165,7 +167,7 @@ def _words(watched: Watched) -> Iterator[RenderableType]:
         yield Text(f"\nevaluated  {_evaluation(watched.last_evaluation)}")
     if watched.last_sample is not None:
         said = watched.last_sample.attributes
-        sample = Text(f"\nsample at step {said.get('step')}\n", style="dim")
+        sample = Text(f"\nsample at step {_cut(str(said.get('step')))}\n", style="dim")
         for word, name in (("asked   ", "prompt"), ("answered", "answer"), ("expected", "expected")):
             if said.get(name):
                 sample.append(f"  {word}  ", style="dim").append(_cut(str(said[name])), style="default").append("\n")
@@ -180,7 +182,7 @@ def _words(watched: Watched) -> Iterator[RenderableType]:
 def _evaluation(event: EventRecord) -> str:
     numbers = {name: each for name, each in event.attributes.items() if isinstance(each, float)}
     count = numbers.pop("num_examples", None)
-    scores = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    scores = "  ".join(f"{_cut(name)} {value:.4g}" for name, value in numbers.items())
     return f"{scores} at step {event.attributes.get('step')}" + ("" if count is None else f", {count:.0f} examples")
 
 

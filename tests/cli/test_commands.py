@@ -1,0 +1,216 @@
+"""The commands as a person types them: what they write, where they complain, and with which exit status."""
+
+import csv
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from crucible.cli import _main as program
+from crucible.cli import main
+from crucible.cli._commands import COMMANDS
+from crucible.cli._main import perform_command
+from crucible.cli._outcome import Command, Group, Outcome
+from crucible.effects import Failure, Success
+from tests.telemetry.made import train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep two real runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        train(folder, f"talk_{seed}", seed=seed)
+    return folder
+
+
+def typed(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the real command."""
+    environment = {"PATH": "", "COLUMNS": "100", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-m", "crucible", *map(str, words)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str | Path, status: int = 0) -> str:
+    """Run a command in this process; give what it wrote, of which an error is one line."""
+    assert main(list(map(str, words))) == status
+    written = capsys.readouterr()
+    if status:
+        assert written.out == ""
+        assert re.fullmatch(r"crucible: [^\n]+\n", written.err)
+        return written.err
+    assert written.err == ""
+    return written.out
+
+
+# The real thing
+
+
+@pytest.mark.slow
+def test_each_exit_status_of_the_real_command(runs: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        listed, helped, unknown, usage, missing = pool.map(
+            lambda words: typed(*words, cwd=tmp_path),
+            [
+                ("runs", "--runs", runs),
+                ("--help",),
+                ("report", "talk_7", "--runs", runs),
+                ("reprot", "talk_1"),
+                ("export", "talk_1", "--runs", runs),
+            ],
+        )
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert [line.split()[:4] for line in listed.stdout.splitlines()[1:]] == [
+        [f"talk_{seed}", "talk", "completed", "8"] for seed in (0, 1)
+    ]
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert all(name in helped.stdout for name in COMMANDS)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr == f"crucible: no run 'talk_7' in {runs}: did you mean talk_1 or talk_0?\n"
+    for wrong in (usage, missing):
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert "Traceback" not in wrong.stderr
+    assert "--to" in missing.stderr
+
+
+@pytest.mark.slow
+def test_a_report_and_a_frame_through_the_real_command(runs: Path, tmp_path: Path) -> None:
+    done = typed("report", "talk_0", "talk_1", "--runs", runs, "--title", "An evening", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"report\.html \(\d+ kB\)\n", done.stdout)
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>An evening</h1>" in page
+    assert page.count('class="curve c1"') >= 3
+    frame = typed("watch", runs / "talk_0", "--once", cwd=tmp_path)
+    assert (frame.returncode, frame.stderr) == (0, "")
+    assert "completed" in frame.stdout
+    assert "\x1b" not in frame.stdout
+
+
+@pytest.mark.slow
+def test_a_reader_that_stops_reading_is_no_error(runs: Path) -> None:
+    command = f"{sys.executable} -m crucible compare talk_0 talk_1 --runs {runs} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["/bin/bash", "-c", command], check=False, capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+# Commands
+
+
+def test_runs_are_listed_by_their_start(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
+    header, first, second = said(capsys, "runs", "--runs", runs).splitlines()
+    assert header.split() == ["run", "recipe", "state", "steps", "newest", "started"]
+    assert re.fullmatch(r"talk_0 +talk +completed +8 +loss \d\.\d+ +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", first)
+    assert second.startswith("talk_1")
+
+
+def test_a_run_that_cannot_be_read_is_listed_as_such(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "torn.events.jsonl").write_text('{"run_id":"torn","metadata":{}}\nnot json\n')
+    assert "unreadable: " in said(capsys, "runs", "--runs", tmp_path)
+
+
+def test_no_runs_and_no_folder_are_told_apart(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "has no runs" in said(capsys, "runs", "--runs", tmp_path, status=1)
+    assert "no such folder" in said(capsys, "runs", "--runs", tmp_path / "x", status=1)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "md", "parquet"])
+def test_points_and_events_are_exported(
+    capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path, ending: str
+) -> None:
+    points, events = tmp_path / f"points.{ending}", tmp_path / f"events.{ending}"
+    assert "points: " in said(capsys, "export", "talk_0", "--runs", runs, "--to", points)
+    assert "events: " in said(capsys, "export", "talk_0", "--runs", runs, "--to", events, "--events")
+    assert points.stat().st_size > 500
+    if ending == "csv":
+        rows = list(csv.DictReader(points.read_text().splitlines()))
+        assert [row["step"] for row in rows if row["metric"] == "loss"] == list("12345678")
+        assert events.read_text().startswith("run_id,sequence,event,")
+
+
+def test_what_cannot_be_exported_is_said(capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path) -> None:
+    assert "no export has the ending '.xls'" in said(
+        capsys, "export", "talk_0", "--runs", runs, "--to", tmp_path / "x.xls", status=1
+    )
+    (tmp_path / "file").write_text("")
+    below = tmp_path / "file" / "x.csv"
+    for command in ("export", "report"):
+        assert str(below) in said(capsys, command, "talk_0", "--runs", runs, "--to", below, status=1)
+
+
+def test_two_runs_are_compared_metric_by_metric(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
+    lines = said(capsys, "compare", "talk_0", "talk_1", "--runs", runs).splitlines()
+    assert {"loss", "grad_norm", "eval/accuracy"} <= {line.split()[0] for line in lines[1:] if line}
+    assert "not between seeds" in lines[-1]
+    one = said(capsys, "compare", "talk_0", "talk_1", "--runs", runs, "--metric", "loss").splitlines()
+    assert [line.split()[0] for line in one[:2]] == ["metric", "loss"]
+    refused = said(capsys, "compare", "talk_0", "talk_1", "--runs", runs, "--metric", "los", status=1)
+    assert "no metric 'los' in both runs: they share" in refused
+
+
+def test_every_command_that_takes_a_run_names_those_there_are(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
+    for words in (["report", "x"], ["watch", "x"], ["export", "x", "--to", "y.csv"], ["compare", "talk_0", "x"]):
+        assert "the runs there are talk_0, talk_1" in said(capsys, *words, "--runs", runs, status=1)
+
+
+def test_watching_a_run_that_ended_shows_its_end(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
+    assert "completed" in said(capsys, "watch", "talk_0", "--runs", runs)
+
+
+# The program
+
+
+def greet(name: str, /) -> Outcome:
+    """Greet somebody."""
+    return Failure(f"{name} is not here") if name == "nobody" else Success(f"hello {name}")
+
+
+def test_commands_of_a_group_are_reached_through_it_and_listed_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    commands: Mapping[str, Command | Group] = {
+        "say": Group(about="Says things.", commands={"hi": greet, "hello": greet})
+    }
+    assert perform_command(["say", "hi", "ada"], commands, prog="p", about="") == Success("hello ada")
+    assert perform_command(["say", "hi", "nobody"], commands, prog="p", about="") == Failure("nobody is not here")
+    for words, shown in ((["say"], "Greet somebody."), ([], "Says things."), (["say", "hi", "--help"], "p say hi")):
+        with pytest.raises(SystemExit, match="0"):
+            perform_command(words, {**commands, "greet": greet}, prog="p", about="")
+        assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (
+            ModuleNotFoundError("No module named 'scipy'"),
+            1,
+            "crucible: No module named 'scipy': pip install 'crucible-llm[cli]'\n",
+        ),
+    ],
+)
+def test_an_interrupt_and_a_missing_package_are_no_traceback(
+    capsys: pytest.CaptureFixture[str], raised: BaseException, status: int, words: str
+) -> None:
+    def broken() -> Outcome:
+        """Break."""
+        raise raised
+
+    assert program.run_command(["a"], {"a": broken, "b": greet}) == status
+    assert capsys.readouterr().err == words
+
+
+def test_the_help_of_each_command_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        text = capsys.readouterr().out
+        assert f"usage: crucible {name}" in text
+        assert "(default: )" not in text
