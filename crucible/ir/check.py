@@ -96,16 +96,17 @@ class Check:
     def of_spec(self, spec: object) -> Iterator[Problem]:
         """Give the problems of a spec."""
         kind = class_of(spec)
+        types = field_types(kind)
         found = list(self._unknown_keys(spec))
         misspelt = {nearest(problem.path, field_names(kind)) for problem in found}
         for field in attrs.fields(kind):
             value = getattr(spec, field.name)
             if value is not MISSING:
-                limits = limits_of(field)
-                found += [it.below(field.name) for it in self.of_value(value, field_types(kind)[field.name], limits)]
+                found += [it.below(field.name) for it in self.of_value(value, types[field.name], limits_of(field))]
             elif field.name not in misspelt:
                 found.append(wrong("is missing", "give it", field.name))
         broken = {problem.path for problem in found} | {name for name in misspelt if name is not None}
+        broken |= {name for name in types if _is_unread(getattr(spec, name), types[name])}
         yield from found
         for rule in _rules(kind):
             if not any(_touches(path, read) for path in broken for read in rule.reads):
@@ -144,6 +145,11 @@ class Check:
             if limits.unique and item in value[:index]:
                 yield wrong(f"{item!r} is there twice", "leave it out", f"[{index}]")
         yield from (wrong(text) for text in limits.violated_by(value))
+
+
+def _is_unread(value: object, kind: object) -> bool:
+    """Tell whether data stands where a spec should."""
+    return isinstance(value, Mapping) and any(is_spec(it) for it in alternatives(kind))
 
 
 def _touches(path: str, read: str) -> bool:

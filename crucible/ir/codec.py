@@ -7,6 +7,7 @@ together, each once.
 
 import copy
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, overload
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 S = TypeVar("S", bound=attrs.AttrsInstance)
+
+_UNKNOWN: ContextVar[dict[int, tuple[str, ...]]] = ContextVar("crucible.ir.unknown")
+"""The keys that are no fields, by the id of the spec that was read where they stood."""
 
 
 def encode(spec: attrs.AttrsInstance) -> dict[str, Json]:
@@ -94,62 +98,51 @@ def _decode(data: object, kind: type[S], source: str) -> Result[S, InvalidSpec]:
     newest = migrated(data, steps=MIGRATIONS if kind is Experiment else {})
     if isinstance(newest, Failure):
         return Failure(InvalidSpec(problems=(newest.failure(),), source=source))
-    reader = _Reader()
-    spec = reader.read(newest.unwrap(), kind)
-    problems = tuple(Check(reader.unknown).of_spec(spec))
+    token = _UNKNOWN.set({})
+    try:
+        spec = _read(newest.unwrap(), kind)
+        problems = tuple(Check(_UNKNOWN.get()).of_spec(spec))
+    finally:
+        _UNKNOWN.reset(token)
     if problems:
         return Failure(InvalidSpec(problems=problems, source=source))
     assert isinstance(spec, kind)
     return Success(spec)
 
 
-class _Reader:
-    """Makes one spec of plain data, and notes the keys of it that are no fields."""
+def _read(data: object, kind: type[attrs.AttrsInstance]) -> object:
+    """Make a spec; data that is no mapping stays as it is."""
+    if not isinstance(data, Mapping):
+        return data
+    fields = {field.name: field for field in attrs.fields(kind)}
+    types = field_types(kind)
+    values = {name: _structured(data[name], types[name]) for name in fields if name in data}
+    missing = {name: MISSING for name, field in fields.items() if field.default is attrs.NOTHING and name not in data}
+    spec = kind(**missing, **{name: value for name, value in values.items() if fields[name].init})
+    for name in (name for name in values if not fields[name].init):
+        object.__setattr__(spec, name, values[name])  # what it says is checked as all else is
+    unknown = tuple(str(key) for key in data if key not in fields)
+    if unknown:
+        _UNKNOWN.get()[id(spec)] = unknown
+    return spec
 
-    def __init__(self) -> None:
-        self.unknown: dict[int, tuple[str, ...]] = {}
-        self._converter = _converter()
-        self._converter.register_structure_hook_func(_is_anything, _as_it_is)
-        for kind in (str, bool, int):  # cattrs would make 3 of "3", and 3 of 3.7
-            self._converter.register_structure_hook(kind, _as_it_is)
-        self._converter.register_structure_hook(float, _as_float)
-        self._converter.register_structure_hook(datetime, _as_datetime)
-        self._converter.register_structure_hook_func(_is_union, self._read_union)
-        self._converter.register_structure_hook_func(_is_tuple, self._read_tuple)
-        self._converter.register_structure_hook_func(is_spec, self.read)
 
-    def read(self, data: object, kind: type[attrs.AttrsInstance]) -> object:
-        """Make a spec; data that is no mapping stays as it is."""
-        if not isinstance(data, Mapping):
-            return data
-        fields = {field.name: field for field in attrs.fields(kind)}
-        types = field_types(kind)
-        values = {name: self._structured(data[name], types[name]) for name in fields if name in data}
-        missing = {
-            name: MISSING for name, field in fields.items() if field.default is attrs.NOTHING and name not in data
-        }
-        spec = kind(**missing, **{name: value for name, value in values.items() if fields[name].init})
-        for name in (name for name in values if not fields[name].init):
-            object.__setattr__(spec, name, values[name])  # what it says is checked as all else is
-        unknown = tuple(str(key) for key in data if key not in fields)
-        if unknown:
-            self.unknown[id(spec)] = unknown
-        return spec
+def _structured(data: object, kind: Any) -> object:
+    return _reader().structure(data, kind)
 
-    def _structured(self, data: object, kind: Any) -> object:
-        return self._converter.structure(data, kind)
 
-    def _read_union(self, data: object, kind: object) -> object:
-        if data is None:
-            return data
-        kinds = [it for it in alternatives(kind) if it is not type(None)]
-        chosen = kinds if len(kinds) == 1 else [it for it in kinds if is_spec(it) and _has_method(data, it)]
-        return self._structured(data, chosen[0]) if chosen else data
+def _read_union(data: object, kind: object) -> object:
+    if data is None:
+        return data
+    kinds = [it for it in alternatives(kind) if it is not type(None)]
+    chosen = kinds if len(kinds) == 1 else [it for it in kinds if is_spec(it) and _has_method(data, it)]
+    return _structured(data, chosen[0]) if chosen else data
 
-    def _read_tuple(self, data: object, kind: object) -> object:
-        if not isinstance(data, list | tuple):
-            return data
-        return tuple(self._structured(item, get_args(kind)[0]) for item in data)
+
+def _read_tuple(data: object, kind: object) -> object:
+    if not isinstance(data, list | tuple):
+        return data
+    return tuple(_structured(item, get_args(kind)[0]) for item in data)
 
 
 def _is_anything(kind: object) -> bool:
@@ -192,6 +185,21 @@ def _converter() -> "Converter":
     except ImportError as error:
         raise ImportError("cattrs is not installed: pip install 'crucible-llm[specs]'") from error
     return Converter()
+
+
+@cache
+def _reader() -> "Converter":
+    """Make the converter that reads."""
+    converter = _converter()
+    converter.register_structure_hook_func(_is_anything, _as_it_is)
+    for kind in (str, bool, int):  # cattrs would make 3 of "3", and 3 of 3.7
+        converter.register_structure_hook(kind, _as_it_is)
+    converter.register_structure_hook(float, _as_float)
+    converter.register_structure_hook(datetime, _as_datetime)
+    converter.register_structure_hook_func(_is_union, _read_union)
+    converter.register_structure_hook_func(_is_tuple, _read_tuple)
+    converter.register_structure_hook_func(is_spec, _read)
+    return converter
 
 
 @cache

@@ -21,6 +21,9 @@ _FLOAT = re.compile(
     r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
 _SCALARS = (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT))
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""Ends of lines to some readers, which only double quotes keep."""
+
 _LEADING_ZERO = re.compile(r"^[-+]?0[0-9]+$")
 
 
@@ -135,6 +138,10 @@ def _dumper() -> Any:
         def ignore_aliases(self, data: object) -> bool:
             return True
 
+    def text(dumper: Any, value: str) -> object:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _BREAKS.search(value) else None)
+
+    Dumper.add_representer(str, text)
     for tag, pattern in _SCALARS:
         Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", pattern, None)
     return Dumper
