@@ -7,6 +7,7 @@ What takes long to import is imported within the function, so that one command d
 from collections.abc import Mapping
 
 from crucible.cli._commands.compare import compare
+from crucible.cli._commands.experiments import EXPERIMENT
 from crucible.cli._commands.export import export
 from crucible.cli._commands.report import report
 from crucible.cli._commands.runs import runs
@@ -24,5 +25,6 @@ COMMANDS: Mapping[str, Command | Group] = {
     "report": report,
     "compare": compare,
     "export": export,
+    "experiment": EXPERIMENT,
 }
 """The commands by name, in the order of the help; a `Group` holds commands of its own (`crucible experiment start`)."""

@@ -9,6 +9,7 @@ from crucible.cli._options import RUNS, Runs
 from crucible.cli._outcome import Outcome
 from crucible.cli._tables import table
 from crucible.effects import Failure, Success
+from crucible.telemetry.experiments import is_experiment
 from crucible.telemetry.loading import LoadedRun, RunPlace, find_runs, glance, standing_of, telling_metric
 from crucible.telemetry.series import series_of
 
@@ -33,15 +34,17 @@ def runs(*, runs: Runs = RUNS) -> Outcome:
     places = find_runs(runs)
     if not places:
         return Failure(f"{runs} has no runs")
-    rows = sorted((_row(place) for place in places), key=lambda row: row.started)
+    rows = sorted((row for row in map(_row, places) if row is not None), key=lambda row: row.started)
     return Success(table(_COLUMNS, [row.cells for row in rows]))
 
 
-def _row(place: RunPlace) -> _Row:
+def _row(place: RunPlace) -> _Row | None:
+    """Give a run's row; none for an experiment, which `crucible experiment list` shows."""
     found = anyio.run(functools.partial(glance, place))
     if isinstance(found, Failure):
         return _Row(started="", cells=(place.run_id, "", f"unreadable: {found.failure()}", "", "", ""))
-    return _row_of(found.unwrap())
+    run = found.unwrap()
+    return None if is_experiment(run.info) else _row_of(run)
 
 
 def _row_of(run: LoadedRun) -> _Row:
