@@ -27,7 +27,7 @@ _INJECTION: dict[Strictness, tuple[str, ...]] = {
         rf"\b{_FORGET}\s+(?:all\s+|any\s+)?(?:of\s+)?(?:your|these|those|the)\s+(?:\w+\s+)?{_RULES}\b",
         rf"\b(?:new|updated)\s+(?:system\s+)?{_RULES}\s*:",
         rf"\b{_SHOW}\s+(?:\w+\s+){{0,3}}(?:system|hidden|initial|secret)\s+(?:prompt|instructions|message)\b",
-        r"^\s*(?:###\s*)?system\s*(?:prompt|message|override)?\s*:",
+        r"^[ \t]*(?:#{1,4}[ \t]*)?system[ \t]*(?:prompt|message|override)?[ \t]*:",
     ),
     "strict": (
         rf"\b(?:do\s+not|don't|stop)\s+(?:follow|obey)(?:ing)?\s+(?:\w+\s+){{0,3}}{_RULES}\b",
