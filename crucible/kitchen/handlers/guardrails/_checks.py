@@ -1,6 +1,7 @@
 """What is looked for in a text, and what is done about it."""
 
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
@@ -130,7 +131,7 @@ class Looked:
             if not found:
                 return text
             pieces, position = list[str](), 0
-            for begin, end, check in sorted(found, key=lambda each: each[0]):
+            for begin, end, check in found:
                 pieces += [text[position:begin], check.mark]
                 position = end
             text = "".join([*pieces, text[position:]])
@@ -139,10 +140,12 @@ class Looked:
 
 
 def _found(text: str, checks: Sequence[Check]) -> list[tuple[int, int, Check]]:
-    """Give what is found, from, up to and by which check; of two that overlap, the one of the first check."""
+    """Give in order what is found, from, up to and by which check; of two that overlap, the one of the first check."""
     apart: list[tuple[int, int, Check]] = []
     for check in checks:
         for begin, end in check.find(text):
-            if begin < end and all(end <= other[0] or other[1] <= begin for other in apart):
-                apart.append((begin, end, check))
+            place = bisect(apart, begin, key=lambda each: each[0])
+            is_free = (place == 0 or apart[place - 1][1] <= begin) and (place == len(apart) or end <= apart[place][0])
+            if begin < end and is_free:
+                apart.insert(place, (begin, end, check))
     return apart
