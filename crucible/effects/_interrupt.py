@@ -18,15 +18,25 @@ def run_until_interrupted(main: Callable[[], Awaitable[A]]) -> A:
     asyncio's own answer to ctrl-C breaks into whatever is awaited, a shielded `release` too. A handler that somebody has
     set for the signal is left alone, and so are threads, where no signal arrives.
 
+    The value is kept aside: asyncio's runner asks for the signal's handler when it ends, and Python writes the `repr` of the
+    task for it, with that of all that the task gave.
+
     Raises: KeyboardInterrupt when `main` was interrupted.
     """
+    values: list[A] = []
+
+    async def kept() -> None:
+        values.append(await main())
+
     ours = threading.current_thread() is threading.main_thread()
     if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        return anyio.run(_cancelled_by_ctrl_c, main)
-    return anyio.run(main)
+        anyio.run(_cancelled_by_ctrl_c, kept)
+    else:
+        anyio.run(kept)
+    return values[0]
 
 
-async def _cancelled_by_ctrl_c(main: Callable[[], Awaitable[A]]) -> A:
+async def _cancelled_by_ctrl_c(main: Callable[[], Awaitable[None]]) -> None:
     loop = asyncio.get_running_loop()
     scope = anyio.CancelScope()
     pressed = False
@@ -41,9 +51,9 @@ async def _cancelled_by_ctrl_c(main: Callable[[], Awaitable[A]]) -> A:
     before = signal.signal(signal.SIGINT, press)
     try:
         with scope:
-            value = await main()
+            await main()
             if not pressed:
-                return value
+                return
     finally:
         signal.signal(signal.SIGINT, before)
     raise KeyboardInterrupt

@@ -145,3 +145,11 @@ class TestOtherwise:
         thread.start()
         thread.join()
         assert results == [Success(3)]
+
+    def test_what_a_run_gives_is_not_written_out(self) -> None:
+        class Unwritten:
+            def __repr__(self) -> str:
+                raise AssertionError("the repr of a large result takes longer than the run")
+
+        given = Unwritten()
+        assert Handlers.none().run(pure(given)).unwrap() is given
