@@ -55,7 +55,7 @@ def experiment(id: str) -> "ExperimentBuilder":  # noqa: A002  # the field has t
     the spec has 4 problems:
       - model: is missing (give it)
       - backend: is missing (give it)
-      - training.epochs: must be at least 1, not 0 (change it)
+      - training.epochs: must be at least 1, not 0 (raise it)
       - dataset: training by supervised needs one (say which rows to train on)
     """
     missing = cast("Any", MISSING)  # which `build` reports, as reading a file does

@@ -30,8 +30,8 @@ def problems_of(spec: attrs.AttrsInstance) -> tuple[Problem, ...]:
     >>> from crucible.ir import LoraSpec, SupervisedSpec
     >>> for problem in problems_of(SupervisedSpec(epochs=0, eval_every=5, lora=LoraSpec(alpha=-1.0))):
     ...     print(problem)
-    lora.alpha: must be above 0, not -1.0 (change it)
-    epochs: must be at least 1, not 0 (change it)
+    lora.alpha: must be above 0, not -1.0 (raise it)
+    epochs: must be at least 1, not 0 (raise it)
     eval_every: is 5, but there is nothing to measure on (give an evaluation, or set eval_every to 0)
     """
     return tuple(Check().of_spec(spec))
@@ -133,18 +133,23 @@ class Check:
             yield from choice_problems(value, get_args(wanted))
         else:
             problems = tuple(leaf_problems(value, wanted))
-            yield from problems or (wrong(text) for text in limits.violated_by(value))
+            yield from problems or limits.violated_by(value)
 
     def _list(self, value: object, kind: object, limits: Limits) -> Iterator[Problem]:
         if not isinstance(value, tuple):
-            message = "must be a tuple, not a list" if isinstance(value, list) else f"must be a list, not {said(value)}"
-            yield wrong(message)
+            yield _no_list(value)
             return
         for index, item in enumerate(value):
             yield from (problem.below(f"[{index}]") for problem in self.of_value(item, kind))
             if limits.unique and item in value[:index]:
                 yield wrong(f"{item!r} is there twice", "leave it out", f"[{index}]")
-        yield from (wrong(text) for text in limits.violated_by(value))
+        yield from limits.violated_by(value)
+
+
+def _no_list(value: object) -> Problem:
+    if isinstance(value, list):  # which only Python can give: reading a file makes tuples
+        return wrong("must be a tuple, not a list", "write (a, b)")
+    return wrong(f"must be a list, not {said(value)}", "write a list, as in [a, b]")
 
 
 def _is_unread(value: object, kind: object) -> bool:

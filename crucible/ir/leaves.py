@@ -43,7 +43,7 @@ def said(value: object) -> str:
     return {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
 
 
-def wrong(message: str, fix: str = "change it", path: str = "") -> Problem:
+def wrong(message: str, fix: str, path: str = "") -> Problem:
     """Say what is wrong with the value at hand."""
     return Problem(path=path, message=message, fix=fix)
 
@@ -86,7 +86,7 @@ def leaf_problems(value: object, kind: object) -> Iterator[Problem]:
     else:
         name, is_one = _LEAVES[kind]
         if not is_one(value):
-            yield wrong(f"must be {name}, not {said(value)}", _fix(value, kind))
+            yield wrong(f"must be {name}, not {said(value)}", _fix(value, kind, name))
         else:
             yield from _writable(value)
 
@@ -99,25 +99,26 @@ _LEAVES: Mapping[object, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def _fix(value: object, kind: object) -> str:
+def _fix(value: object, kind: object, name: str) -> str:
     if isinstance(value, str) and kind in {int, float, bool}:
         return "write it without quotes, as in 10, 0.5, 1e-4, true"
-    return "put it in quotes" if kind is str and not isinstance(value, Mapping | list | None) else "change it"
+    is_scalar = isinstance(value, bool | int | float)
+    return "put it in quotes" if kind is str and is_scalar else f"write {name}"
 
 
 def _writable(value: object) -> Iterator[Problem]:
     """Check that files can hold a plain value."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield wrong(f"must be a finite number, not {value}")
+        yield wrong(f"must be a finite number, not {value}", "write a finite one")
     elif isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
         yield wrong("must fit into 64 bits", "take a smaller number, or write it as text")
     elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        yield wrong("holds half a character (a lone surrogate), which no file can")
+        yield wrong("holds half a character (a lone surrogate), which no file can", "leave it out")
 
 
 def _mapping(value: object, kind: object) -> Iterator[Problem]:
     if type(value) is not dict and not isinstance(value, Mapping):
-        yield wrong(f"must be a mapping, not {said(value)}")
+        yield wrong(f"must be a mapping, not {said(value)}", "give keys and values")
         return
     for key, item in value.items():
         if type(key) is not str:

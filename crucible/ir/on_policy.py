@@ -15,7 +15,8 @@ LossFn: TypeAlias = Literal["cispo", "dro", "importance_sampling", "ppo"]
 Baseline: TypeAlias = Literal["leave_one_out", "mean", "mean_and_std", "none"]
 AggregationKind: TypeAlias = Literal["fixed_length", "sequence_mean", "token_mean", "token_sum"]
 Extraction: TypeAlias = Literal["boxed", "whole_text"]
-DistillationMode: TypeAlias = Literal["off_policy", "on_policy"]
+DistillationMode: TypeAlias = Literal["forward_kl", "off_policy", "on_policy"]
+Tail: TypeAlias = Literal["drop", "renormalise"]
 
 _SUMS_TOKENS = frozenset({"reinforce", "rloo"})
 
@@ -150,10 +151,13 @@ class DistillationSpec(OnPolicySpec):
     Args:
         teachers: the models to learn from, with the student's tokenizer; several are mixed in equal shares.
         mode: `on_policy`, the student samples and each token's reward is minus its reverse KL to the teacher; `off_policy`,
-            the teachers sample, once for all epochs, and the student imitates.
+            the teachers sample, once for all epochs, and the student imitates; `forward_kl`, it learns their likeliest tokens
+            in each place of their answers.
         kl_coef: of the reverse KL.
         kl_discount: how much a token answers for the KL of those after it.
         teacher_batch: sequences in one request to a teacher.
+        num_top: of `forward_kl`: how many of a teacher's likeliest tokens are learned in each place.
+        tail: of `forward_kl`: what becomes of the probability of all other tokens.
     """
 
     method: Literal["distillation"] = attrs.field(default="distillation", init=False)
@@ -162,3 +166,5 @@ class DistillationSpec(OnPolicySpec):
     kl_coef: float = attrs.field(default=1.0, metadata=ABOVE_0)
     kl_discount: float = attrs.field(default=0.0, metadata=AT_LEAST_0)
     teacher_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
+    num_top: int = attrs.field(default=8, metadata=AT_LEAST_1)
+    tail: Tail = "renormalise"

@@ -5,6 +5,7 @@ of the spec that gives problems; it names the fields that it reads, and is not a
 """
 
 import inspect
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -31,28 +32,35 @@ class Limits:
     pattern: str | None = None
     unique: bool = False
 
-    def violated_by(self, value: object) -> Iterator[str]:
+    def violated_by(self, value: object) -> Iterator[Problem]:
         """Say what a value must be that it is not.
 
-        >>> list(Limits(above=0, at_most=1).violated_by(1.5)), list(Limits(min_length=1).violated_by(""))
-        (['must be at most 1, not 1.5'], ['must not be empty'])
+        >>> [str(it) for it in Limits(above=0, at_most=1).violated_by(1.5)]
+        ['must be at most 1, not 1.5 (lower it)']
+        >>> [str(it) for it in Limits(min_length=1).violated_by("")]
+        ['must not be empty (write something)']
         """
         if isinstance(value, int | float):
-            yield from (f"must be {bound}, not {value}" for bound in self._missed(value))
-        elif isinstance(value, str | tuple) and len(value) < self.min_length:
-            yield "must not be empty" if self.min_length == 1 else f"must have at least {self.min_length} items"
+            yield from self._missed(value)
+        elif isinstance(value, str) and len(value) < self.min_length:
+            yield Problem(path="", message="must not be empty", fix="write something")
+        elif isinstance(value, tuple) and len(value) < self.min_length:
+            message = "must not be empty" if self.min_length == 1 else f"must have at least {self.min_length} items"
+            yield Problem(path="", message=message, fix="add to it, as in [a, b]")
         elif isinstance(value, str) and self.pattern is not None and not re.fullmatch(self.pattern, value):
-            yield f"must match {self.pattern}, which {value!r} does not"
+            message = f"must match {self.pattern}, which {value!r} does not"
+            yield Problem(path="", message=message, fix="use no other characters")
 
-    def _missed(self, number: float) -> Iterator[str]:
-        if self.at_least is not None and number < self.at_least:
-            yield f"at least {self.at_least:g}"
-        if self.above is not None and number <= self.above:
-            yield f"above {self.above:g}"
-        if self.at_most is not None and number > self.at_most:
-            yield f"at most {self.at_most:g}"
-        if self.below is not None and number >= self.below:
-            yield f"below {self.below:g}"
+    def _missed(self, number: float) -> Iterator[Problem]:
+        bounds = (
+            ("at least", self.at_least, operator.lt, "raise it"),
+            ("above", self.above, operator.le, "raise it"),
+            ("at most", self.at_most, operator.gt, "lower it"),
+            ("below", self.below, operator.ge, "lower it"),
+        )
+        for name, bound, misses, fix in bounds:
+            if bound is not None and misses(number, bound):
+                yield Problem(path="", message=f"must be {name} {bound:g}, not {number}", fix=fix)
 
 
 def within(limits: Limits) -> Mapping[str, object]:

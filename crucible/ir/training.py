@@ -22,7 +22,7 @@ TrainOn: TypeAlias = Literal[
     "all_user_and_system_messages",
     "customized",
 ]
-PreferenceLoss: TypeAlias = Literal["dpo", "ipo", "orpo", "simpo"]
+PreferenceLoss: TypeAlias = Literal["bradley_terry", "dpo", "ipo", "kto", "orpo", "simpo"]
 _DECAY = within(Limits(at_least=0, below=1))
 
 

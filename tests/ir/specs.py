@@ -12,7 +12,6 @@ from crucible.ir import (
     AggregationSpec,
     AlgorithmSpec,
     BackendRef,
-    CurationSpec,
     DatasetRef,
     DeploymentSpec,
     DistillationSpec,
@@ -163,7 +162,7 @@ def _leaf(kind: Any, limits: Limits) -> st.SearchStrategy[Any]:
     return simple[kind]
 
 
-def _not_both(spec: Any, condition: bool, **changes: object) -> Any:
+def _where(condition: bool, spec: Any, **changes: object) -> Any:
     return attrs.evolve(spec, **changes) if condition else spec
 
 
@@ -190,11 +189,9 @@ def _lora(it: LoraSpec) -> LoraSpec:
 
 
 def _training(it: Any) -> Any:
-    it = _not_both(it, it.start_from is not None, resume_from=None)
-    it = _not_both(it, not it.held_out_datasets, eval_every=0)
-    return _not_both(
-        it, getattr(it, "loss", "dpo") != "dpo", **({"label_smoothing": 0.0} if hasattr(it, "loss") else {})
-    )
+    it = _where(it.start_from is not None, it, resume_from=None)
+    it = _where(not it.held_out_datasets, it, eval_every=0)
+    return attrs.evolve(it, label_smoothing=0.0) if getattr(it, "loss", "dpo") != "dpo" else it
 
 
 def _aggregation(it: AggregationSpec) -> AggregationSpec:
@@ -258,7 +255,6 @@ def _experiment(it: Experiment) -> Experiment:
         training=training,
         dataset=dataset,
         model=attrs.evolve(it.model, provider="huggingface"),
-        pipeline=tuple({stage.name: stage for stage in it.pipeline}.values()),
         outputs=tuple({output.name: output for output in it.outputs}.values()),
         baseline=f"{it.id}0",
         feedback=attrs.evolve(it.feedback, thresholds=None, curation=None) if loop and it.feedback else it.feedback,
@@ -288,4 +284,3 @@ _REPAIRS: Mapping[type, Callable[[Any], Any]] = {
     ReliabilitySpec: _reliability,
     Experiment: _experiment,
 }
-assert CurationSpec in KINDS

@@ -6,11 +6,10 @@ import subprocess
 import sys
 
 import attrs
-import pytest
 
 from crucible.effects import Success
 from crucible.ir import Experiment, ExperimentBuilder, ModelRef, ReliabilitySpec, StageDef, decode, experiment
-from tests.ir.examples import EVERYTHING, RELIABILITY, SUPERVISED
+from tests.ir.examples import RELIABILITY, SUPERVISED
 from tests.sources import ROOT
 
 
@@ -81,11 +80,10 @@ def test_building_names_all_problems_as_reading_a_file_does() -> None:
     built = experiment("a b").with_backend("noop").with_experiment_type("comparison").build().failure()
     read = decode({"schema": 1, "id": "a b", "backend": {"id": "noop"}, "experiment_type": "comparison"}).failure()
     assert built == read
-    assert len(built.problems) == 4
+    assert [problem.path for problem in built.problems] == ["id", "model", "pipeline"]
 
 
-@pytest.mark.parametrize("example", EVERYTHING.values(), ids=EVERYTHING)
-def test_importing_specs_loads_no_package_that_reads_files(example: Experiment) -> None:
+def test_importing_specs_loads_no_package_that_reads_files() -> None:
     program = "import sys, crucible.ir; print(sorted({'cattrs', 'yaml', 'tomli_w'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

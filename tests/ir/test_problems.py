@@ -168,7 +168,7 @@ def test_an_invalid_spec_reads_as_a_list_of_what_to_do() -> None:
     assert isinstance(failure, InvalidSpec)
     assert str(failure).splitlines() == [
         "run.yaml has 4 problems:",
-        "  - id: must match [A-Za-z0-9][A-Za-z0-9._-]*, which 'a b' does not (change it)",
+        "  - id: must match [A-Za-z0-9][A-Za-z0-9._-]*, which 'a b' does not (use no other characters)",
         "  - model: is missing (give it)",
         "  - backend: is missing (give it)",
         "  - training: an experiment of the type training needs one (give one, or set experiment_type to what this is)",
