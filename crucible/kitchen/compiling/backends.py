@@ -6,13 +6,14 @@ from typing import Never
 
 import attrs
 
-from crucible.effects import Handlers
+from crucible.effects import Handlers, deadline
 from crucible.ir import BackendRef, Experiment, ModelRef, Problem
 from crucible.kitchen.compiling.options import made_with, option_problems
+from crucible.kitchen.compiling.reliability import voting_of
 from crucible.kitchen.compiling.supplies import Found, Places, Supply, missing_extra
-from crucible.kitchen.handlers import chat, noop, tinkex
+from crucible.kitchen.handlers import chat, ensemble, noop, tinkex
 from crucible.kitchen.handlers import torch as torch_handlers
-from crucible.train.ports import CustomLossClient, SamplingClient, TrainingClient
+from crucible.train.ports import CustomLossClient, LLMClient, SamplingClient, TopLogprobsClient, TrainingClient
 from crucible.train.types import SamplingConfig
 
 
@@ -88,14 +89,15 @@ def _noop(options: Mapping[str, object], experiment: Experiment) -> Supply:
     def make(places: Places) -> Handlers[Never]:
         shelf = noop.Shelf()
         training = noop.training(seed=seed, max_length=length, shelf=shelf)
-        return training | noop.sampling(seed=seed, shelf=shelf) | noop.llm(seed=seed) | noop.completer(seed=seed)
+        speakers = _speakers(experiment, lambda _, number: noop.llm(seed=seed + number))
+        return training | noop.sampling(seed=seed, shelf=shelf) | speakers | noop.completer(seed=seed)
 
     return Supply(said="noop: computes nothing real, and is there for rehearsals", make=make, is_service=True)
 
 
 def _torch(options: Mapping[str, object], experiment: Experiment) -> Supply:
     def make(places: Places) -> Handlers[Never]:
-        return _with_chat(made_with(torch_handlers.local, options, places.run), experiment.model)
+        return _with_chat(made_with(torch_handlers.local, options, places.run), experiment)
 
     return Supply(said="torch on this machine", make=make, is_service=True)
 
@@ -104,16 +106,30 @@ def _tinker(options: Mapping[str, object], experiment: Experiment) -> Supply:
     config = made_with(tinkex.TinkerConfig, options)
 
     def make(places: Places) -> Handlers[Never]:
-        return _with_chat(tinkex.remote(config), experiment.model)
+        return _with_chat(tinkex.remote(config), experiment)
 
     return Supply(said=f"a Tinker server at {config.url}", make=make, is_service=True)
 
 
 def _with_chat(
-    backend: Handlers[TrainingClient | CustomLossClient | SamplingClient], model: ModelRef
+    backend: Handlers[TrainingClient | CustomLossClient | SamplingClient | TopLogprobsClient], experiment: Experiment
 ) -> Handlers[Never]:
-    """Let the model of the experiment be talked to as well, for stages that ask an LLM."""
-    return backend | chat.on_sampling(backend, SamplingConfig(model=model.id))
+    """Let the model of the experiment, or its ensemble, be talked to as well, for stages that ask a chat model."""
+
+    def speaking(model: ModelRef, number: int) -> Handlers[LLMClient]:
+        return chat.on_sampling(backend, SamplingConfig(model=model.id), seed=experiment.seed + number)
+
+    return backend | _speakers(experiment, speaking)
+
+
+def _speakers(experiment: Experiment, speaking: Callable[[ModelRef, int], Handlers[LLMClient]]) -> Handlers[LLMClient]:
+    spec = experiment.reliability.ensemble
+    if spec is None or spec.strategy == "best_confidence" or spec.execution_mode == "hedged":
+        return speaking(experiment.model, 0)
+    members = {f"{model.id} ({number})": speaking(model, number) for number, model in enumerate(spec.models, 1)}
+    if spec.timeout_seconds is not None:
+        members = {name: deadline(member, seconds=spec.timeout_seconds) for name, member in members.items()}
+    return ensemble.of(members, voting_of(spec, list(members)))
 
 
 _TAKERS: Mapping[str, tuple[Callable[..., object], tuple[str, ...]]] = {

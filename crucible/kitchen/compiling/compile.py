@@ -5,6 +5,7 @@ from typing import Never
 
 from crucible.effects import Eff, Failure, Handlers, Port, Result, Success, from_result
 from crucible.ir import (
+    DistillationSpec,
     EnvironmentSpec,
     Experiment,
     FeedbackLoopSpec,
@@ -28,6 +29,7 @@ from crucible.kitchen.compiling.methods import (
     reinforcement_method,
     supervised_method,
 )
+from crucible.kitchen.compiling.observing import observing_problems
 from crucible.kitchen.compiling.pipeline import workflow_of
 from crucible.kitchen.compiling.reliability import reliability_problems
 from crucible.kitchen.compiling.results import result_problems
@@ -38,7 +40,7 @@ from crucible.kitchen.environments import RowRules, row_environment, whole_text
 from crucible.kitchen.ports import Evaluator, FeedbackClient
 from crucible.train.environments import ProblemEnv, last_boxed
 from crucible.train.errors import TrainError
-from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TrainingClient
+from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TopLogprobsClient, TrainingClient
 from crucible.train.renderers import Renderer
 from crucible.train.types import Message, Row
 
@@ -82,7 +84,7 @@ def compile_experiment(
 
 def method_of(experiment: Experiment, catalogue: Catalogue) -> Method:
     """Give the method of an experiment, with the stages of the catalogue; without a training there are only those."""
-    training = experiment.training
+    training, method = experiment.training, feedback_method()
     match training:
         case SupervisedSpec():
             method = supervised_method()
@@ -92,12 +94,12 @@ def method_of(experiment: Experiment, catalogue: Catalogue) -> Method:
             name = "" if experiment.dataset is None else experiment.dataset.name
             environment_of = _problems_of_rows(training.environment, name)
             method = reinforcement_method(environment_of, side_by_side=training.asynchronous)
+        case DistillationSpec():
+            method = distillation_method(forward_kl=training.mode == "forward_kl")
         case FeedbackLoopSpec():
-            method = feedback_method()
+            pass
         case None:
             method = Method(name=experiment.id, config=Experiment, entries={}, standard=())
-        case _:
-            method = distillation_method()
     return method.with_entries(catalogue.own)
 
 
@@ -127,6 +129,7 @@ def _found(experiment: Experiment, needed: frozenset[type[Port]]) -> Iterator[Fo
     yield from feedback_found(experiment, needed)
     yield from telemetry_found()
     yield from reliability_problems(experiment.reliability, needed)
+    yield from observing_problems(experiment, needed)
     yield from result_problems(experiment)
     if experiment.deployment is not None:
         fix = "leave it out: training.register_as gives the weights a name that others can serve"
@@ -156,6 +159,7 @@ _BRING: dict[type[Port], tuple[str, str]] = {
     TrainingClient: ("backend", "take a backend that trains"),
     CustomLossClient: ("backend", "take a backend that trains on losses of one's own"),
     SamplingClient: ("backend", "take a backend that samples"),
+    TopLogprobsClient: ("backend", "take a backend that tells the likeliest tokens"),
     DatasetStore: ("dataset", "name a dataset"),
     Evaluator: ("evaluator", "name an evaluator"),
     FeedbackClient: ("feedback", "say where the feedback of users is kept: storage and path"),

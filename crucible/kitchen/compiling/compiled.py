@@ -12,6 +12,7 @@ from crucible.ir import VERSION, Experiment, StatsSpec, encode, fingerprint
 from crucible.kitchen.compiling.baselines import Compared, compared
 from crucible.kitchen.compiling.erased import AnyRecipe, EveryHandler, every_handler
 from crucible.kitchen.compiling.estimates import estimates
+from crucible.kitchen.compiling.observing import Observed
 from crucible.kitchen.compiling.reliability import reliable
 from crucible.kitchen.compiling.results import Written, find_baseline, written
 from crucible.kitchen.compiling.supplies import Places, Supply, together
@@ -47,13 +48,15 @@ class ExperimentPlan:
 class Finished:
     """What a run of an experiment made: its result, where its things are, its outputs, how it compares with the baseline.
 
-    `problems` are of what came after the run, such as an output that could not be written.
+    `findings` are those of guardrails and of the comparison of groups; `problems` are of what came after the run, such as an
+    output that could not be written.
     """
 
     result: RunResult[object]
     folder: Path
     outputs: tuple[Written, ...] = ()
     comparison: Compared | None = None
+    findings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -63,6 +66,7 @@ class Finished:
         lines += [] if self.comparison is None else [str(self.comparison)]
         lines += [f"{artifact.kind}: {artifact.path}" for artifact in result.artifacts]
         lines += [f"{output.name}: {output.path}" for output in self.outputs if output.path is not None]
+        lines += self.findings
         lines += [f"problem: {problem}" for problem in self.problems]
         return "\n".join([*lines, f"{result.run_id}: {self.folder}, {result.duration_seconds:.0f} s"])
 
@@ -119,19 +123,27 @@ class Compiled:
             if isinstance(found, Failure):
                 return Failure(RunFailed[object](run_id=name, path="baseline", error=found.failure()))
             earlier = found.unwrap()
+        observed = Observed()
+        handlers = self.handlers_at(places, observed)
         try:
-            done = run(self.recipe, self.handlers_at(places), run_id=name, on_event=on_event, about=self.about())
+            done = run(self.recipe, handlers, run_id=name, on_event=on_event, about=self.about())
         except OverBudget as over:
             return Failure(RunFailed[object](run_id=name, path=show_path(over.call.path), error=str(over)))
         if isinstance(done, Failure):
             return Failure(done.failure())
-        return Success(self._finished(done.unwrap(), places, earlier))
+        fairness = self.experiment.reliability.fairness
+        unfair = "" if fairness is None else observed.unfairness(fairness)
+        if fairness is not None and fairness.fail_on_violation and unfair:
+            return Failure(RunFailed[object](run_id=name, path="fairness", error=unfair))
+        findings = (*observed.findings, *([unfair] if unfair else []))
+        return Success(attrs.evolve(self._finished(done.unwrap(), places, earlier), findings=findings))
 
-    def handlers_at(self, places: Places) -> EveryHandler:
+    def handlers_at(self, places: Places, observed: Observed) -> EveryHandler:
         """Make the handlers of a run; services as reliable as the spec asks. Making them performs nothing."""
         services = together(supply.make(places) for supply in self.supplies if supply.is_service)
         local = together(supply.make(places) for supply in self.supplies if not supply.is_service)
-        return every_handler(reliable(services | self.handlers, self.experiment.reliability) | local)
+        asked = reliable(services | self.handlers, self.experiment.reliability)
+        return every_handler(observed.watching(asked, self.experiment) | local)
 
     def about(self) -> Mapping[str, Json]:
         """Give what is kept with a run: the spec, its fingerprint, the version of its schema. A spec has no secrets."""

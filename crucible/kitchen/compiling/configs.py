@@ -129,10 +129,12 @@ def _distillation(experiment: Experiment, spec: DistillationSpec, rows: DatasetR
         session=_session(experiment, spec),
         dataset=dataset_config(rows),
         teachers=tuple(teachers),
-        mode=spec.mode,
+        mode="on_policy" if spec.mode == "on_policy" else "off_policy",
         kl_coef=spec.kl_coef,
         kl_discount=spec.kl_discount,
         teacher_batch=spec.teacher_batch,
+        num_top=spec.num_top,
+        tail=spec.tail,
     )
     return _with_sampling(_with_shared(plain, experiment, spec, rows), spec)
 

@@ -34,6 +34,7 @@ from crucible.kitchen.stages.feedback import (
     update_baseline,
     with_trained,
 )
+from crucible.kitchen.stages.forward_kl import answered_by_teachers
 from crucible.kitchen.stages.preference import (
     PreferenceConfig,
     PreferenceState,
@@ -53,6 +54,7 @@ from crucible.kitchen.stages.supervised import SupervisedConfig, SupervisedState
 from crucible.kitchen.states import TrainingState
 from crucible.kitchen.workflows.distillation import measure as measure_distillation
 from crucible.kitchen.workflows.distillation import train as distil
+from crucible.kitchen.workflows.distillation import train_forward_kl
 from crucible.kitchen.workflows.feedback_loop import retrain
 from crucible.kitchen.workflows.preference import measure as measure_preferences
 from crucible.kitchen.workflows.preference import train as prefer
@@ -146,22 +148,31 @@ def reinforcement_method(environment_of: EnvironmentOf[R], *, side_by_side: bool
     )
 
 
-def distillation_method() -> Method:
-    """Give distillation. Whatever asks the teachers comes after they are opened."""
+def distillation_method(*, forward_kl: bool = False) -> Method:
+    """Give distillation, by the teachers' likeliest tokens or not. Whatever asks the teachers comes after they are opened."""
     when = Conditions[DistillationState]()
     taught = ("init_teacher",)
+    training = train_forward_kl if forward_kl else distil
     own = (
+        entry("answered_by_teachers", answered_by_teachers),
         entry("build_distillation_dataset", build_distillation_dataset),
         entry("init_teacher", init_teacher),
         entry("evaluate_distillation", evaluate_distillation, after=taught),
         entry("measure", measure_distillation, states=(DistillationState, DistillationState), after=taught),
-        entry("train", distil, states=(DistillationState, DistillationState), after=taught),
+        entry("train", training, states=(DistillationState, DistillationState), after=taught),
         _registered(conditional(when.is_registered, register_model), DistillationState),
         entry("cleanup_teacher", cleanup_teacher, after=taught),
     )
-    ends = (*_END, "cleanup_teacher", "cleanup")
-    standard = (*_BEGIN, "build_distillation_dataset", *taught, "measure", "train", *ends)
-    return Method(name="distillation", config=DistillationConfig, entries=_named(*_shared(), *own), standard=standard)
+    begin = ("answered_by_teachers", *_BEGIN) if forward_kl else _BEGIN
+    return Method(
+        name="distillation_forward_kl" if forward_kl else "distillation",
+        config=DistillationConfig,
+        entries=_named(*_shared(), *own),
+        standard=(
+            *(*begin, "build_distillation_dataset", *taught, "measure", "train", *_END),
+            *("cleanup_teacher", "cleanup"),
+        ),
+    )
 
 
 def feedback_method() -> Method:

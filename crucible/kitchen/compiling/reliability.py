@@ -1,6 +1,6 @@
 """What a spec asks of calls that leave this process: limits, second requests, further attempts."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Never
 
 from crucible.effects import (
@@ -21,8 +21,9 @@ from crucible.effects import (
     spend,
     working_seconds,
 )
-from crucible.ir import HedgingSpec, Problem, ReliabilitySpec
+from crucible.ir import EnsembleSpec, HedgingSpec, Problem, ReliabilitySpec
 from crucible.kitchen.handlers import costs
+from crucible.kitchen.handlers.ensemble import Voting
 from crucible.kitchen.ports import Evaluator
 from crucible.train.errors import is_transient
 from crucible.train.ports import LLMClient, SamplingClient, TrainingClient
@@ -47,6 +48,37 @@ def reliability_problems(spec: ReliabilitySpec, needed: Collection[type[Port]]) 
     if spec.hedging is not None and not _hedged(needed):
         message = "no stage of this pipeline makes a call that can be made twice"
         yield Problem(path="reliability.hedging", message=message, fix="leave it out")
+    if spec.ensemble is not None:
+        yield from _ensemble_problems(spec.ensemble, needed)
+
+
+def _ensemble_problems(spec: EnsembleSpec, needed: Collection[type[Port]]) -> Iterator[Problem]:
+    path = "reliability.ensemble"
+    if LLMClient not in needed:
+        message = "no stage of this pipeline asks a chat model"
+        yield Problem(path=path, message=message, fix="leave it out")
+    if spec.strategy == "best_confidence":
+        message = "chat models do not say how sure they are"
+        yield Problem(path=f"{path}.strategy", message=message, fix="take majority, weighted or unanimous")
+    if spec.execution_mode == "hedged":
+        message = "no votes can be counted where one answer is enough"
+        yield Problem(path=f"{path}.execution_mode", message=message, fix="give reliability.hedging alone")
+    for index, model in enumerate(spec.models):
+        if model.revision is not None or model.options:
+            message = "no backend takes a revision or options of a model"
+            yield Problem(path=f"{path}.models[{index}]", message=message, fix="leave them out")
+
+
+def voting_of(spec: EnsembleSpec, names: Sequence[str]) -> Voting:
+    """Say how the members of an ensemble vote."""
+    assert spec.strategy != "best_confidence"
+    assert spec.execution_mode != "hedged"
+    return Voting(
+        strategy=spec.strategy,
+        mode=spec.execution_mode,
+        weights=dict(zip(names, spec.weights, strict=False)),
+        min_agreement=spec.min_agreement or 0.0,
+    )
 
 
 def reliable(handlers: Handlers[Never], spec: ReliabilitySpec) -> Handlers[Never]:

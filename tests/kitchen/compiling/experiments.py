@@ -46,6 +46,7 @@ OF_ROWS: tuple[TrainingOfRows, ...] = (
     attrs.evolve(REINFORCEMENT, asynchronous=True),
     DISTILLATION,
     attrs.evolve(DISTILLATION, mode="off_policy"),
+    attrs.evolve(DISTILLATION, mode="forward_kl", num_top=2),
 )
 
 

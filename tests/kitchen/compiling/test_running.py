@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crucible.effects import Handlers, TracedCall, trace
+from crucible.effects import TracedCall, trace
 from crucible.ir import (
     BackendRef,
     BudgetSpec,
@@ -31,11 +31,18 @@ from crucible.kitchen import RunResult, run
 from crucible.kitchen.compiling import compile_experiment, standard_catalogue
 from crucible.kitchen.compiling.compile import method_of
 from crucible.kitchen.compiling.configs import config_of
-from crucible.kitchen.compiling.erased import recipe_of
+from crucible.kitchen.compiling.erased import AnyStage, every_handler, recipe_of
 from crucible.kitchen.handlers import noop
 from crucible.kitchen.ports import Evaluator
 from crucible.kitchen.stages.feedback import FeedbackState
-from crucible.kitchen.workflows import distillation, preference, reinforcement, reinforcement_async, supervised
+from crucible.kitchen.workflows import (
+    distillation,
+    distillation_forward_kl,
+    preference,
+    reinforcement,
+    reinforcement_async,
+    supervised,
+)
 from crucible.telemetry.loading import load_run
 from tests.kitchen.compiling.experiments import (
     ROWS,
@@ -52,10 +59,11 @@ from tests.kitchen.compiling.test_pipeline import problem
 
 Measured: TypeAlias = list[tuple[str, int | None, float]]
 
-WORKFLOWS = {
+WORKFLOWS: dict[str, AnyStage] = {
     "supervised": supervised,
     "preference": preference,
     "distillation": distillation,
+    "distillation_forward_kl": distillation_forward_kl,
     "reinforcement": reinforcement(problem),
     "reinforcement_async": reinforcement_async(problem),
 }
@@ -70,8 +78,7 @@ def run_by_hand(experiment: Experiment, run_id: str) -> RunResult[object]:
     """Run the workflow's own value with the configuration, on handlers that no spec made."""
     name = sound(experiment).recipe.workflow.name
     recipe = recipe_of(experiment.id, "", WORKFLOWS[name], config_of(experiment).unwrap())
-    handlers: Handlers[noop.EveryPort] = by_hand(experiment.seed)
-    return run(recipe, handlers, run_id=run_id).unwrap()  # type: ignore[arg-type]  # the handlers of every port there is
+    return run(recipe, every_handler(by_hand(experiment.seed)), run_id=run_id).unwrap()
 
 
 @quick
@@ -164,8 +171,7 @@ def test_a_plan_says_who_handles_each_port_and_what_it_takes() -> None:
 
 
 def test_outputs_are_written_in_every_format_they_name(tmp_path: Path) -> None:
-    formats = ("csv", "html", "json", "markdown", "parquet")
-    files = OutputSpec(name="out", formats=formats)
+    files = OutputSpec(name="out", formats=("csv", "html", "json", "markdown", "parquet"))
     told = OutputSpec(name="told", formats=("json",), options={"what": "events"}, path=str(tmp_path / "elsewhere"))
     printed = OutputSpec(name="shown", sink="stdout")
     done = sound(attrs.evolve(rehearsal(), outputs=(files, told, printed))).run(tmp_path / "runs").unwrap()
@@ -192,7 +198,7 @@ def test_an_output_that_cannot_be_written_costs_the_output_alone(tmp_path: Path)
 
 def test_a_run_is_compared_with_the_newest_of_its_baseline(tmp_path: Path) -> None:
     for run_id in ("first", "second"):
-        assert sound(rehearsal()).run(tmp_path, run_id=run_id).unwrap()
+        sound(rehearsal()).run(tmp_path, run_id=run_id).unwrap()
     stats = ReliabilitySpec(stats=StatsSpec(metrics=("loss", "nothing"), test="mann_whitney"))
     later = attrs.evolve(rehearsal(), id="later", baseline="rehearsal", reliability=stats)
     comparison = sound(later).run(tmp_path).unwrap().comparison
@@ -237,5 +243,5 @@ def test_what_nothing_can_act_on_is_a_problem() -> None:
 def test_handlers_given_in_code_stand_before_those_of_the_spec(tmp_path: Path) -> None:
     calls: list[TracedCall] = []
     compiled = compile_experiment(rehearsal(), handlers=trace(noop.evaluator(), into=calls.append)).unwrap()
-    assert compiled.run(tmp_path).unwrap()
+    compiled.run(tmp_path).unwrap()
     assert {traced.call.port for traced in calls} == {Evaluator}
