@@ -4,7 +4,7 @@ import csv
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +15,11 @@ from crucible.cli import main
 from crucible.cli._commands import COMMANDS
 from crucible.cli._main import perform_command
 from crucible.cli._outcome import Command, Group, Outcome
-from crucible.effects import Failure, Success
-from tests.telemetry.made import train
+from crucible.effects import Failure, Success, perform
+from crucible.telemetry.ports import EventStore
+from crucible.telemetry.stores import SqliteEventStore
+from crucible.telemetry.types import EventRecord
+from tests.telemetry.made import FAILED, UNENDED, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,9 +33,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def typed(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def keep(folder: Path, run_id: str, events: Sequence[EventRecord]) -> None:
+    """Keep a run of these events."""
+    store = EventStore.handled_by(SqliteEventStore(folder))
+    store.run(perform(EventStore.open_run, run_id)).unwrap()
+    store.run(perform(EventStore.insert, run_id, events)).unwrap()
+
+
+def typed(*words: str | Path, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the real command."""
-    environment = {"PATH": "", "COLUMNS": "100", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    environment = {**variables, "PATH": "", "COLUMNS": "100", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     command = [sys.executable, "-m", "crucible", *map(str, words)]
     return subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
 
@@ -163,6 +173,44 @@ def test_every_command_that_takes_a_run_names_those_there_are(capsys: pytest.Cap
 
 def test_watching_a_run_that_ended_shows_its_end(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
     assert "completed" in said(capsys, "watch", "talk_0", "--runs", runs)
+
+
+def test_watching_a_run_that_fails_ends_with_its_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    keep(tmp_path, "sad", FAILED)
+    assert main(["watch", "sad", "--runs", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "crucible: sad failed in sft/load: no rows in 'talk'\n"
+    assert main(["watch", "sad", "--once", "--runs", str(tmp_path)]) == 0
+
+
+def test_patience_with_a_silent_run_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    keep(tmp_path, "quiet", UNENDED)
+    assert main(["watch", "quiet", "--patience", "2", "--interval", "0.01", "--runs", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "crucible: quiet has told nothing for 2 s\n"
+
+
+@pytest.mark.parametrize("command", ["watch", "report", "export", "compare"])
+def test_a_broken_file_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    (tmp_path / "torn.events.jsonl").write_text('{"run_id":"torn","metadata":{}}\nnot json\n')
+    more = {"export": ["--to", "x.csv"], "compare": ["torn"]}.get(command, [])
+    assert "line 2" in said(capsys, command, "torn", *more, "--runs", tmp_path, status=1)
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    words = ("report", "talk_0", "--runs", runs, "--to", tmp_path / "x.html")
+    assert "pip install 'crucible-llm[cli]'" in said(capsys, *words, status=1)
+
+
+@pytest.mark.slow
+def test_a_report_is_shown_in_the_browser_that_the_person_uses(runs: Path, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/shown\n')
+    browser.chmod(0o755)
+    done = typed("report", "talk_0", "--runs", runs, "--show", cwd=tmp_path, BROWSER=f"{browser} %s")
+    assert done.returncode == 0
+    assert (tmp_path / "shown").read_text() == f"{(tmp_path / 'report.html').as_uri()}\n"
 
 
 # The program

@@ -1,6 +1,6 @@
 """Runs for tests of what looks at runs: real ones on handlers that need nothing, long ones, hostile ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -60,9 +60,9 @@ def points(name: str, values: Sequence[float], *, first: int = 0, step: int = 1)
     ]
 
 
-def effect(sequence: int, path: str, name: str, seconds: float, **more: Json) -> EventRecord:
+def effect(sequence: int, path: str, name: str, seconds: float, *, error: str | None = None) -> EventRecord:
     """Make the event of a call that ended in the second of its number."""
-    return event(sequence, EffectPerformed.NAME, path, effect=name, seconds=seconds, **more)
+    return event(sequence, EffectPerformed.NAME, path, effect=name, seconds=seconds, error=error)
 
 
 def loaded(
@@ -71,10 +71,10 @@ def loaded(
     *,
     run_id: str = "evening",
     config: Json = None,
-    **about: Json,
+    about: Mapping[str, Json] | None = None,
 ) -> LoadedRun:
     """Make a run as it is read."""
-    metadata = {**about, **({} if config is None else {"config": config})}
+    metadata = {**(about or {}), **({} if config is None else {"config": config})}
     return LoadedRun(info=RunInfo(run_id=run_id, metadata=metadata), events=tuple(events), points=tuple(told))
 
 
@@ -149,4 +149,4 @@ def hostile_run() -> LoadedRun:
         told += points(text, [1.0, float("nan"), 3.0], first=len(told))
         config[text] = text
     events.append(event(len(events), WorkflowFailed.NAME, error=HOSTILE[0]))
-    return loaded(events, told, run_id=HOSTILE[0], config=config, recipe=HOSTILE[1])
+    return loaded(events, told, run_id=HOSTILE[0], config=config, about={"recipe": HOSTILE[1]})

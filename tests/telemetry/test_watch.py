@@ -132,7 +132,7 @@ def test_a_sparkline_has_a_block_for_each_share_of_the_values(values: list[float
 def test_a_resumed_run_does_not_count_the_pause_into_its_speed() -> None:
     watched = told(*UNENDED, num_tokens=[10.0] * 3)
     watched.take_events([event(1000, RunOpened.NAME, "", writer=1)])
-    assert watched.speed.tokens_per_second is None
+    assert [watched.speed.tokens_per_second, watched.speed.steps_per_second] == [None, None]
     later = [
         attrs.evolve(it, timestamp=at(1001 + it.sequence), sequence=5000 + it.sequence)
         for it in points("num_tokens", [10.0] * 3)

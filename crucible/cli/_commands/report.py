@@ -42,6 +42,8 @@ def report(
 
     try:
         size = write_report(loaded, to, title=title)
+    except ImportError as error:
+        return Failure(error)
     except OSError as error:
         return Failure(f"{to}: {error.strerror or error}")
     if show:

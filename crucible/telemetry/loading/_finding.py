@@ -76,11 +76,17 @@ class SeveralRuns:
 def find_runs(folder: Path | str) -> tuple[RunPlace, ...]:
     """Give the runs whose files are in a folder, or in the folders right below it, sorted by id.
 
+    Of a run that is there twice, the copy nearest to `folder` counts (an archive keeps copies), and the database before its
+    JSON lines.
+
     >>> find_runs("no/such/folder")
     ()
     """
     folder = Path(folder)
-    return tuple(sorted(set(_places([*folder.glob("*"), *folder.glob("*/*")]))))
+    there, below = (tuple(dict.fromkeys(_places(sorted(folder.glob(pattern))))) for pattern in ("*", "*/*"))
+    nearest = (*there, *(place for place in below if place.run_id not in {each.run_id for each in there}))
+    databases = {(place.run_id, place.folder) for place in nearest if place.format == "sqlite"}
+    return tuple(sorted(it for it in nearest if it.format == "sqlite" or (it.run_id, it.folder) not in databases))
 
 
 def find_run(asked: str, *, runs: Path | str = "runs") -> Result[RunPlace, RunNotFound | SeveralRuns]:

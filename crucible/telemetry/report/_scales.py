@@ -36,7 +36,7 @@ class Scale:
         """Give about so many round values on the axis.
 
         >>> Scale(low=0.0, high=10.0, start=0.0, end=1.0).ticks(4)
-        (0.0, 5.0, 10.0)
+        (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
         >>> Scale(low=0.002, high=300.0, start=0.0, end=1.0, is_log=True).ticks(6)
         (0.01, 0.1, 1.0, 10.0, 100.0)
         """
@@ -78,6 +78,6 @@ _WORTH_A_LOG = 5.0
 
 
 def _round_step(least: float) -> float:
-    """Give the least 1, 2 or 5 times a power of ten that is not below `least`."""
+    """Give the least 1, 2 or 5 times a power of ten that is not much below `least`."""
     power = 10.0 ** math.floor(math.log10(least))
-    return next((factor * power for factor in (1, 2, 5) if factor * power >= least * (1 - 1e-9)), 10 * power)
+    return next((factor * power for factor in (1, 2, 5) if factor * power >= least * 0.8), 10 * power)

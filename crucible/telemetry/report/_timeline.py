@@ -42,10 +42,10 @@ class Row:
     @property
     def says(self) -> str:
         """The row in words."""
-        times = f" in {self.count} runs" if self.count > 1 else ""
+        times = f"{self.count:,} times, " if self.count > 1 else ""
         failed = f", {self.num_failed} failed" if self.num_failed else ""
         unended = f", {self.num_unended} never ended" if self.num_unended else ""
-        return f"{duration(self.seconds)}{times}{failed}{unended}"
+        return f"{times}{duration(self.seconds)}{failed}{unended}"
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +81,7 @@ def timeline_of(spans: Sequence[Span], *, until: datetime) -> Timeline:
     ... ]
     >>> drawn = timeline_of(turns, until=start + timedelta(seconds=2))
     >>> [(row.inside, row.name, row.says, row.bars) for row in drawn.rows]
-    [('b[*]/', 'step', '1 s in 2 runs', 'M0 0h250v10h-250zM500 0h250v10h-250z')]
+    [('b[*]/', 'step', '2 times, 1 s', 'M0 0h250v10h-250zM500 0h250v10h-250z')]
     """
     if not spans:
         return Timeline(rows=(), seconds=0.0)

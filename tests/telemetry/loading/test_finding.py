@@ -73,6 +73,22 @@ async def test_a_database_of_something_else_is_no_run(folder: Path) -> None:
     assert isinstance(find_run(str(folder / "broken.sqlite")), Failure)
 
 
+async def test_of_a_run_kept_twice_the_nearest_counts_and_the_database_before_its_lines(folder: Path) -> None:
+    await JsonlEventStore(folder / "talk_1").open_run("talk_1")
+    await JsonlEventStore(folder).open_run("talk_2")
+    assert [(it.run_id, it.format) for it in find_runs(folder)] == [
+        ("a/b c", "jsonl"),
+        ("talk_1", "sqlite"),
+        ("talk_2", "jsonl"),
+    ]
+    assert found("talk_2", folder).folder == folder
+
+
+async def test_two_runs_of_one_name_in_two_folders_are_several(folder: Path) -> None:
+    await JsonlEventStore(folder / "elsewhere").open_run("talk_1")
+    assert isinstance(find_run("talk_1", runs=folder).failure(), SeveralRuns)
+
+
 async def test_a_run_without_events_is_found_by_its_metrics(tmp_path: Path) -> None:
     await JsonlMetricsStore(tmp_path).record("lone", points("loss", [1.0]))
     assert found("lone", tmp_path) == RunPlace(run_id="lone", folder=tmp_path, format="jsonl")

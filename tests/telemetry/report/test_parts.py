@@ -176,10 +176,8 @@ def test_a_series_of_nothing_finite_has_no_level() -> None:
 
 
 def test_a_setting_that_one_run_has_not_is_a_difference() -> None:
-    infos = [
-        RunInfo(run_id=name, metadata={"config": config, "python": "3.11"})
-        for name, config in (("a", {"x": 1}), ("b", {}))
-    ]
+    configs: list[Json] = [{"x": 1}, {}]
+    infos = [RunInfo(run_id="r", metadata={"config": config, "python": "3.11"}) for config in configs]
     assert [(it.key, it.values, it.differs) for it in settings_of(infos)] == [("x", ("1", "—"), True)]
     assert [(it.key, it.differs) for it in surroundings_of(infos)] == [("python", False)]
 
@@ -239,7 +237,7 @@ def test_a_card_says_what_the_run_was_made_of() -> None:
         "packages": {"torch": "2.6"},
     }
     series = series_of(points("eval/accuracy", [0.0, 0.5], step=4))
-    card = card_of(0, loaded((*UNENDED, event(4, RunOpened.NAME, "")), points("loss", [1.0]), **about), series)
+    card = card_of(0, loaded((*UNENDED, event(4, RunOpened.NAME, "")), points("loss", [1.0]), about=about), series)
     assert dict(card.facts) == {
         "recipe": "talk",
         "started": "2026-01-01 00:00:00 UTC",
