@@ -20,7 +20,7 @@ from crucible.effects import (
 from crucible.telemetry.errors import StoreError
 from crucible.telemetry.measures import measure, name_of
 from crucible.telemetry.ports import EventStore, MetricsStore
-from crucible.telemetry.types import EventRecord, MetricPoint
+from crucible.telemetry.types import EventRecord, MetricPoint, point_of
 
 MAX_WAITING = 4096
 """Records that wait for the end of a stage; one more, and all are flushed."""
@@ -87,18 +87,19 @@ class StoreWriter:
 
     def append(self, path: Path, event: object) -> None:
         """Take an event: no I/O, except for a listener such as a progress bar."""
-        now = self._clock()
         measured = measure(event)
+        metrics = measured.metrics
+        first = self._claim(1 + len(metrics))
         self.told.append(event)
         record = EventRecord(
             name=name_of(event),
-            sequence=self._sequence(),
-            timestamp=now,
+            sequence=first,
+            timestamp=self._clock(),
             attributes={"path": show_path(path), **measured.attributes, **measured.numbers},
         )
         points = [
-            MetricPoint(name=name, value=value, step=measured.step, sequence=self._sequence(), timestamp=now)
-            for name, value in measured.metrics.items()
+            point_of(name, value, measured.step, record.timestamp, sequence)
+            for sequence, (name, value) in enumerate(metrics.items(), start=first + 1)
         ]
         self._events.append(record)
         self._points += points
@@ -158,10 +159,10 @@ class StoreWriter:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _sequence(self) -> int:
-        """Give the next number: what a resumed run only repeats has the one it had, and is stored once."""
+    def _claim(self, count: int) -> int:
+        """Give the first of the next numbers: what a resumed run only repeats has those it had, and is stored once."""
         if self._interpret.is_replaying:
-            self._repeated += 1
-            return self._repeated
-        self._sequences += 1
-        return self._sequences
+            self._repeated += count
+            return self._repeated - count + 1
+        self._sequences += count
+        return self._sequences - count + 1

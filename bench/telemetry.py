@@ -1,0 +1,201 @@
+"""What telemetry costs: 100,000 points told by a run and kept in SQLite, beside four trackers that log the same, in one run.
+
+Each repetition is a process of its own; importing and opening are not timed, closing is. Prints medians, and ratios to ours; no
+time fails the program. `python bench/telemetry.py`, see bench/README.md.
+"""
+
+import importlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Never
+
+import attrs
+
+from crucible.effects import Do, do, perform, tell, telling_to
+from crucible.kitchen.writer import StoreWriter
+from crucible.telemetry.ports import EventStore, MetricsStore
+from crucible.telemetry.stores import SqliteEventStore, SqliteMetricsStore
+
+STEPS = 20_000
+NAMES = ("loss", "grad_norm", "learning_rate", "tokens", "reward")
+REPETITIONS = {"ours": 5, "tensorboardX": 3, "wandb offline": 3, "trackio": 5, "mlflow sqlite": 2}
+RUN = "bench"
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """An event with five numbers, as stages tell them."""
+
+    METRICS: ClassVar[str] = ""
+    step: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    tokens: float
+    reward: float
+
+
+def numbers() -> Iterator[tuple[int, dict[str, float]]]:
+    """Give each step and its five numbers."""
+    for step in range(STEPS):
+        yield step, {name: math.sin(step * (index + 1)) for index, name in enumerate(NAMES)}
+
+
+def sdk(name: str) -> Any:
+    """Import a library that is measured: only its own process needs it."""
+    return importlib.import_module(name)
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+# Each gives the seconds of writing, and those of reading one series of 20,000 points back where it has a reader of its own.
+
+
+def ours(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+    handlers = MetricsStore.handled_by(SqliteMetricsStore(folder)) | EventStore.handled_by(SqliteEventStore(folder))
+    handlers.run(perform(EventStore.open_run, RUN)).unwrap()
+
+    @do
+    def training() -> Do[Never, Never, None]:
+        for step, values in told:
+            yield from tell(Step(step=step, **values))
+
+    work = telling_to(lambda interpret: StoreWriter(RUN, interpret, clock=lambda: datetime.now(UTC)), training())
+    seconds = timed(lambda: handlers.run(work))
+    fresh = MetricsStore.handled_by(SqliteMetricsStore(folder))
+    reading = timed(lambda: require(fresh.run(perform(MetricsStore.read, RUN, name="loss")).unwrap()))
+    return seconds, reading
+
+
+def tensorboardx(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+    writer = sdk("tensorboardX").SummaryWriter(str(folder))
+
+    def write() -> None:
+        for step, values in told:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+        writer.close()
+
+    return timed(write), math.nan
+
+
+def wandb(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+    library = sdk("wandb")
+    settings = library.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True, disable_git=True)
+    run = library.init(project="bench", dir=str(folder), mode="offline", settings=settings)
+
+    def write() -> None:
+        for step, values in told:
+            run.log(values, step=step)
+        run.finish()
+
+    return timed(write), math.nan
+
+
+def trackio(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+    os.environ["TRACKIO_DIR"] = str(folder)
+    library, storage = sdk("trackio"), sdk("trackio.sqlite_storage").SQLiteStorage
+    library.init(project="bench", name=RUN, embed=False, auto_log_gpu=False, auto_log_cpu=False)
+
+    def write() -> None:
+        for step, values in told:
+            library.log(values, step=step)
+        library.finish()
+
+    seconds = timed(write)
+    return seconds, timed(lambda: require(storage.get_logs("bench", RUN)))
+
+
+def mlflow(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    metric = sdk("mlflow.entities").Metric
+    client = sdk("mlflow").MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    run = client.create_run(client.create_experiment("bench", artifact_location=folder.as_uri())).info.run_id
+
+    def write() -> None:
+        waiting: list[object] = []
+        for step, values in told:
+            now = int(time.time() * 1000)
+            waiting += [metric(name, value, now, step) for name, value in values.items()]
+            if len(waiting) == 1000:
+                client.log_batch(run, metrics=waiting)
+                waiting.clear()
+        client.set_terminated(run)
+
+    seconds = timed(write)
+    return seconds, timed(lambda: require(client.get_metric_history(run, "loss")))
+
+
+def require(found: Sequence[object]) -> None:
+    """Make sure that a series came back whole."""
+    if len(found) != STEPS:
+        raise SystemExit(f"{len(found)} points came back, not {STEPS}")
+
+
+WAYS: Mapping[str, Callable[[Path, Sequence[tuple[int, dict[str, float]]]], tuple[float, float]]] = {
+    "ours": ours,
+    "tensorboardX": tensorboardx,
+    "wandb offline": wandb,
+    "trackio": trackio,
+    "mlflow sqlite": mlflow,
+}
+
+
+def work(way: str, folder: Path) -> None:
+    """Measure one way in this process, and print what it took as the last line."""
+    with redirect_stdout(sys.stderr):
+        told = list(numbers())
+        took = WAYS[way](folder, told)
+    print(json.dumps(took))
+
+
+def measured(way: str) -> tuple[float, float]:
+    """Measure one way in a process of its own."""
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, way, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "HOME": folder})
+    if done.returncode:
+        raise SystemExit(f"{way} failed:\n{done.stderr[-2000:]}")
+    writing, reading = json.loads(done.stdout.splitlines()[-1])
+    return writing, reading
+
+
+def main() -> None:
+    """Measure all ways in turn, and print a table."""
+    took: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+    for number in range(max(REPETITIONS.values())):
+        for way, times in REPETITIONS.items():
+            if number < times:
+                took[way].append(measured(way))
+    base = statistics.median(writing for writing, _ in took["ours"])
+    print(f"{STEPS * len(NAMES):,} points, {len(NAMES)} names over {STEPS:,} steps; medians of processes")
+    print(f"  {'':<14} {'writing':>10} {'spread':>19} {'points/s':>10} {'to ours':>9} {'one series read':>17}")
+    for way, pairs in took.items():
+        writing = statistics.median(each for each, _ in pairs)
+        reading = statistics.median(each for _, each in pairs)
+        spread = f"{min(pairs)[0]:.2f} to {max(pairs)[0]:.2f} s"
+        read = "" if math.isnan(reading) else f"{reading * 1e3:.1f} ms"
+        rate = STEPS * len(NAMES) / writing
+        print(f"  {way:<14} {writing:>8.2f} s {spread:>19} {rate:>10,.0f} {writing / base:>8.2f}x {read:>17}")
+
+
+if __name__ == "__main__":
+    arguments: Any = sys.argv[1:]
+    if arguments:
+        work(arguments[0], Path(arguments[1]))
+    else:
+        main()
