@@ -14,6 +14,7 @@ UNITS: Mapping[str, str] = {
     "entropy": "nats a token",
     "grad_norm": "norm before clipping",
     "groups_kept": "groups",
+    "kl": "nats a sequence",
     "kl_reference": "nats a token",
     "kl_sample_train_v1": "nats a token",
     "kl_sample_train_v2": "nats a token",

@@ -41,12 +41,12 @@ def comparison_of(row: Row, *, index: int = 0) -> Result[LabeledComparison, Trai
 
 
 def pair_of(
-    judged: LabeledComparison, renderer: Renderer, rules: DatumRules, *, index: int = 0
+    judged: LabeledComparison, renderer: Renderer, rules: DatumRules, *, index: int = 0, last_message_only: bool = False
 ) -> Result[tuple[Datum, Datum], TrainError]:
     """Make the data of a comparison: that of the chosen completion, then that of the rejected.
 
-    Every assistant message of a completion is trained on, nothing of the prompt. Of the rules, `max_length` and `truncate`
-    count.
+    Every assistant message of a completion is trained on (or its last message only, as where it ends in a verdict), nothing of
+    the prompt. Of the rules, `max_length` and `truncate` count.
 
     Fails: InvalidRequest for a tie, which has no better answer, and for what cannot be rendered or has no token to train on;
     SequenceTooLong when it is longer than `max_length` and may not be cut. Each names the row's index.
@@ -55,16 +55,22 @@ def pair_of(
     if chosen is None or rejected is None:
         fix = "leave ties out: this loss learns from a better and a worse answer"
         return Failure(InvalidRequest(message="neither completion is the better one", fix=fix, index=index))
-    better = _datum(prompt, chosen, renderer, rules, index)
-    worse = _datum(prompt, rejected, renderer, rules, index)
+    size = 1 if last_message_only else max(len(chosen), len(rejected))
+    better = _datum((*prompt, *chosen[:-size]), chosen[-size:], renderer, rules, index)
+    worse = _datum((*prompt, *rejected[:-size]), rejected[-size:], renderer, rules, index)
     return better.bind(lambda first: worse.map(lambda second: (first, second)))
 
 
-def build_pairs(rows: Sequence[Row], renderer: Renderer, rules: DatumRules) -> Result[tuple[Datum, ...], TrainError]:
-    """Make the data of all rows, chosen and rejected in turn; the first row that cannot be used is the error."""
+def build_pairs(
+    rows: Sequence[Row], renderer: Renderer, rules: DatumRules, *, last_message_only: bool = False
+) -> Result[tuple[Datum, ...], TrainError]:
+    """Make the data of all rows as `pair_of` does, chosen and rejected in turn; the first that cannot be used is the error."""
     data: list[Datum] = []
     for index, row in enumerate(rows):
-        built = _pair_of_row(row, renderer, rules, index)
+        judged = comparison_of(row, index=index)
+        if isinstance(judged, Failure):
+            return judged
+        built = pair_of(judged.unwrap(), renderer, rules, index=index, last_message_only=last_message_only)
         if isinstance(built, Failure):
             return built
         data += built.unwrap()
@@ -96,12 +102,6 @@ def verdict_example(judged: LabeledComparison) -> Turns:
     'B'
     """
     return (*verdict_prompt(judged.comparison), Message(role="assistant", content=judged.label))
-
-
-def _pair_of_row(
-    row: Row, renderer: Renderer, rules: DatumRules, index: int
-) -> Result[tuple[Datum, Datum], TrainError]:
-    return comparison_of(row, index=index).bind(lambda judged: pair_of(judged, renderer, rules, index=index))
 
 
 def _compared(

@@ -56,6 +56,21 @@ def test_data_are_chosen_and_rejected_in_turn_and_train_on_the_answers_alone(row
     assert [trained_text(datum) for datum in data] == [f"{a}<|im_end|>" for _, c, r in rows for a in (c, r)]
 
 
+def test_of_a_completion_that_ends_in_a_verdict_the_verdict_alone_can_be_trained_on() -> None:
+    asked = turn("user", "Is it right?")
+    row: Row = {
+        "prompt": "2+2?",
+        "chosen": [GOOD, asked, turn("assistant", "yes")],
+        "rejected": [BAD, turn("assistant", "yes")],
+    }
+    whole = build_pairs([row], RENDERER, RULES).unwrap()
+    last = build_pairs([row], RENDERER, RULES, last_message_only=True).unwrap()
+    assert [datum.model_input for datum in last] == [datum.model_input for datum in whole]
+    assert [trained_text(datum) for datum in last] == ["yes<|im_end|>"] * 2
+    plain = build_pairs(ROWS, RENDERER, RULES, last_message_only=True)
+    assert plain == build_pairs(ROWS, RENDERER, RULES)
+
+
 def test_every_answer_of_a_longer_completion_is_trained_on() -> None:
     more = [turn("assistant", "4"), turn("user", "sure?"), turn("assistant", "yes")]
     data = build_pairs([{"prompt": "2+2?", "chosen": more, "rejected": "5"}], RENDERER, RULES).unwrap()

@@ -16,18 +16,20 @@ from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
 from crucible.train.algorithms.batching import steps_per_epoch
-from crucible.train.algorithms.preference import Dpo, Ipo, Orpo, Pairs, SimPo
+from crucible.train.algorithms.kto import KtoOnPairs
+from crucible.train.algorithms.preference import BradleyTerry, Dpo, Ipo, Orpo, Pairs, SimPo
 from crucible.train.algorithms.sequences import sequence_logprobs
 from crucible.train.custom_loss import CustomLoss, weights_of
 from crucible.train.errors import InvalidRequest, TrainError
+from crucible.train.mismatched import mismatched
 from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TrainingClient
 from crucible.train.preference_data import build_pairs
-from crucible.train.renderers import ChatTemplateRenderer, TrainOnWhat
+from crucible.train.renderers import ChatTemplateRenderer, Renderer, TrainOnWhat
 from crucible.train.supervised import DatumRules
 from crucible.train.types import DatasetConfig, Datum, Row, SamplingConfig, SamplingSession
 
-PreferenceLossName: TypeAlias = Literal["dpo", "ipo", "simpo", "orpo"]
-_WITHOUT_REFERENCE = frozenset({"simpo", "orpo"})
+PreferenceLossName: TypeAlias = Literal["dpo", "ipo", "simpo", "orpo", "kto", "bradley_terry"]
+_WITHOUT_REFERENCE = frozenset({"simpo", "orpo", "bradley_terry"})
 
 
 @attrs.frozen(kw_only=True)
@@ -35,8 +37,10 @@ class PreferenceConfig(TrainingConfig):
     """A preference run: a training run on pairs of answers.
 
     Args:
-        loss: which loss on pairs.
-        beta: how strongly it holds to the reference.
+        loss: which loss on pairs. `kto` takes their answers one by one, with answers to other prompts beside them to tell how far
+            the policy went. `bradley_terry` makes a reward model: the log-probability of a completion's last message is its
+            reward, so let completions end in a verdict, the same one for chosen and rejected, to have answers judged.
+        beta: how strongly it holds to the reference; of `bradley_terry` what a nat of log-probability is worth.
         label_smoothing: of DPO: the share of labels that are wrong.
         reference_path: sampler weights of the reference policy; None is the model without adapters. It is fixed here, so a
             resumed run keeps the reference that it began with.
@@ -65,22 +69,33 @@ class PreferenceConfig(TrainingConfig):
 
 @attrs.frozen(kw_only=True)
 class PreferencePairs:
-    """Data of pairs, chosen and rejected in turn, and what the reference thinks of each (0 until it was asked)."""
+    """Data of pairs, chosen and rejected in turn, and what the reference thinks of each (0 until it was asked).
+
+    `baselines` are their prompts with other answers, for `kto`: one for each datum, or none at all.
+    """
 
     data: tuple[Datum, ...]
+    baselines: tuple[Datum, ...] = ()
     reference_N: tuple[float, ...]
 
     @classmethod
-    def unseen(cls, data: tuple[Datum, ...]) -> "PreferencePairs":
+    def unseen(cls, data: tuple[Datum, ...], baselines: tuple[Datum, ...] = ()) -> "PreferencePairs":
         """Make pairs that no reference has seen."""
-        return cls(data=data, reference_N=(0.0,) * len(data))
+        return cls(data=data, baselines=baselines, reference_N=(0.0,) * (len(data) + len(baselines)))
+
+    @property
+    def sequences(self) -> tuple[Datum, ...]:
+        """All that is scored, in the order of `reference_N`: the pairs, then the baselines."""
+        return (*self.data, *self.baselines)
 
     def pick(self, pairs: Sequence[int]) -> "PreferencePairs":
         """Give the pairs at some places, in that order."""
         places = [place for pair in pairs for place in (2 * pair, 2 * pair + 1)]
+        beside = [len(self.data) + place for place in places] if self.baselines else []
         return PreferencePairs(
             data=tuple(self.data[place] for place in places),
-            reference_N=tuple(self.reference_N[place] for place in places),
+            baselines=tuple(self.sequences[place] for place in beside),
+            reference_N=tuple(self.reference_N[place] for place in (*places, *beside)),
         )
 
 
@@ -109,14 +124,14 @@ def build_preference_dataset(
     limit = yield from from_result(length_limit(config, state.session))
     rules = DatumRules(train_on=TrainOnWhat.LAST_ASSISTANT_MESSAGE, max_length=limit, truncate=config.truncate)
     renderer = ChatTemplateRenderer(state.tokenizer)
-    data = yield from from_result(build_pairs(state.rows, renderer, rules))
+    pairs = yield from from_result(_pairs(config, state.rows, renderer, rules))
     held_out = None
     if config.held_out is not None:
         dataset = yield from perform(DatasetStore.load_dataset, config.held_out)
         rows = yield from perform(DatasetStore.read_rows, dataset)
         yield from from_result(_not_empty(rows, config.held_out))
-        held_out = PreferencePairs.unseen((yield from from_result(build_pairs(rows, renderer, rules))))
-    num_pairs = len(data) // 2
+        held_out = yield from from_result(_pairs(config, rows, renderer, rules))
+    data, num_pairs = pairs.data, len(pairs.data) // 2
     total_steps = config.epochs * steps_per_epoch(num_pairs, batch_size=config.batch_size)
     position = yield from from_result(position_of(state, num_examples=num_pairs))
     yield from tell(
@@ -134,7 +149,7 @@ def build_preference_dataset(
             tokenizer=state.tokenizer,
             optimization=optimization_of(config, total_steps=total_steps),
             num_examples=num_pairs,
-            pairs=PreferencePairs.unseen(data),
+            pairs=pairs,
             held_out=held_out,
             step=position.step,
             epoch=position.epoch,
@@ -154,9 +169,9 @@ def compute_reference_logprobs(
         return context
     reference = SamplingConfig(model=config.session.model, weights_path=config.reference_path)
     held_out = state.held_out or PreferencePairs.unseen(())
-    data = (*state.pairs.data, *held_out.data)
+    data = (*state.pairs.sequences, *held_out.sequences)
     scores = yield from with_sampler(reference, lambda session: sequence_scores(session, data, config.reference_batch))
-    size = len(state.pairs.data)
+    size = len(state.pairs.sequences)
     scored = attrs.evolve(state, pairs=attrs.evolve(state.pairs, reference_N=scores[:size]))
     if state.held_out is not None:
         scored = attrs.evolve(scored, held_out=attrs.evolve(state.held_out, reference_N=scores[size:]))
@@ -192,7 +207,7 @@ def dpo_forward_backward(
     """Submit the forward and backward pass of the preference loss."""
     base, pairs = context.state.base, context.state.pairs
     loss = loss_of(base.config, pairs)
-    gradients = yield from perform(CustomLossClient.forward_backward_custom, base.session, pairs.data, loss)
+    gradients = yield from perform(CustomLossClient.forward_backward_custom, base.session, pairs.sequences, loss)
     num_tokens = sum(datum.num_loss_tokens for datum in pairs.data)
     return context.to(Submitted(base=base, num_tokens=num_tokens, gradients=gradients))
 
@@ -201,7 +216,9 @@ def log_dpo_metrics(context: Context[Stepped[PreferenceState]]) -> Eff[Context[P
     """Tell the step's loss, rewards, margin and accuracy."""
     done = context.state
     metrics = {**done.gradients.metrics, "grad_norm": done.update.grad_norm, "learning_rate": done.update.learning_rate}
-    step = PreferenceStep(step=done.base.step, metrics=metrics, num_pairs=len(done.gradients.logprobs) // 2)
+    sequences_of_a_pair = 4 if done.base.pairs.baselines else 2
+    num_pairs = len(done.gradients.logprobs) // sequences_of_a_pair
+    step = PreferenceStep(step=done.base.step, metrics=metrics, num_pairs=num_pairs)
     return tell(step).map(lambda _: context.to(done.base))
 
 
@@ -211,11 +228,21 @@ def evaluate_preferences(context: Context[PreferenceState]) -> Do[TrainError, Tr
     state, pairs = context.state, context.state.held_out
     if pairs is None:
         return context
-    future = yield from perform(TrainingClient.forward, state.session, pairs.data)
+    future = yield from perform(TrainingClient.forward, state.session, pairs.sequences)
     output = yield from perform(TrainingClient.await_, future)
     metrics = dict(loss_of(state.config, pairs)(output.logprobs).metrics)
     yield from tell(PreferencesEvaluated(step=state.step, metrics=metrics, num_pairs=len(pairs.data) // 2))
     return context.to(attrs.evolve(state, metrics={**state.metrics, **metrics}, measured_step=state.step))
+
+
+def _pairs(
+    config: PreferenceConfig, rows: Sequence[Row], renderer: Renderer, rules: DatumRules
+) -> Result[PreferencePairs, TrainError]:
+    """Make the data of pairs, and what the loss wants beside them."""
+    built = build_pairs(rows, renderer, rules, last_message_only=config.loss == "bradley_terry")
+    if config.loss != "kto":
+        return built.map(PreferencePairs.unseen)
+    return built.map(lambda data: PreferencePairs.unseen(data, mismatched(data, max_length=rules.max_length)))
 
 
 def _not_empty(rows: Sequence[Row], held_out: DatasetConfig) -> Result[None, TrainError]:
@@ -227,8 +254,8 @@ def _not_empty(rows: Sequence[Row], held_out: DatasetConfig) -> Result[None, Tra
 
 def loss_of(config: PreferenceConfig, pairs: PreferencePairs) -> CustomLoss:
     """Make the loss of a batch of pairs."""
-    weights = weights_of(pairs.data)
-    seen = Pairs(weights_NT=weights, reference_N=pairs.reference_N)
+    weights, size = weights_of(pairs.data), len(pairs.data)
+    seen = Pairs(weights_NT=weights, reference_N=pairs.reference_N[:size])
     match config.loss:
         case "dpo":
             return Dpo(pairs=seen, beta=config.beta, label_smoothing=config.label_smoothing)
@@ -238,3 +265,8 @@ def loss_of(config: PreferenceConfig, pairs: PreferencePairs) -> CustomLoss:
             return SimPo(weights_NT=weights, beta=config.beta)
         case "orpo":
             return Orpo(weights_NT=weights, coef=config.beta)
+        case "kto":
+            baselines, reference = weights_of(pairs.baselines), pairs.reference_N[size:]
+            return KtoOnPairs(pairs=seen, baselines_NT=baselines, baseline_reference_N=reference, beta=config.beta)
+        case "bradley_terry":
+            return BradleyTerry(weights_NT=weights, scale=config.beta)

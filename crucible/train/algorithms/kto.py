@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from crucible.train.algorithms.preference import Pairs
 from crucible.train.algorithms.sequences import sequence_logprobs, spread
 from crucible.train.algorithms.stable import sigmoid
 from crucible.train.custom_loss import CustomLossOutput
@@ -76,6 +77,48 @@ class Kto:
         chosen = self.beta * _mean([ratio for ratio, role in by_role if role == "desirable"])
         rejected = self.beta * _mean([ratio for ratio, role in by_role if role == "undesirable"])
         return {"chosen_reward": chosen, "rejected_reward": rejected, "margin": chosen - rejected}
+
+
+@attrs.frozen(kw_only=True)
+class KtoOnPairs:
+    """KTO on pairs of answers: the chosen are desirable, the rejected undesirable, and baselines come after all pairs.
+
+    Its metrics tell the share of pairs that are ranked right too, which KTO itself knows nothing of.
+
+    >>> pairs = Pairs(weights_NT=((1.0,), (1.0,)), reference_N=(-1.0, -1.0))
+    >>> KtoOnPairs(pairs=pairs)([(-0.5,), (-2.0,)]).metrics["accuracy"]
+    1.0
+
+    Args:
+        pairs: chosen and rejected in turn, with what the reference thinks of them.
+        baselines_NT: the weights of the baselines' positions.
+        baseline_reference_N: what the reference thinks of them.
+        beta: as in `Kto`.
+    """
+
+    pairs: Pairs
+    baselines_NT: tuple[tuple[float, ...], ...] = ()
+    baseline_reference_N: tuple[float, ...] = ()
+    beta: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+
+    def __call__(self, logprobs: Sequence[Sequence[float]], /) -> CustomLossOutput:
+        """Evaluate the loss."""
+        output = self._kto(logprobs)
+        policy_N = sequence_logprobs(logprobs[: len(self.pairs.weights_NT)], self.pairs.weights_NT)
+        ratios_N = [p - q for p, q in zip(policy_N, self.pairs.reference_N, strict=True)]
+        right = [chosen > rejected for chosen, rejected in zip(ratios_N[::2], ratios_N[1::2], strict=True)]
+        return attrs.evolve(output, metrics={**output.metrics, "accuracy": sum(right) / len(right)})
+
+    @property
+    def _kto(self) -> Kto:
+        sides: tuple[KtoRole, ...] = ("desirable", "undesirable")
+        beside: tuple[KtoRole, ...] = ("baseline",)
+        return Kto(
+            weights_NT=(*self.pairs.weights_NT, *self.baselines_NT),
+            reference_N=(*self.pairs.reference_N, *self.baseline_reference_N),
+            roles_N=(*sides * (len(self.pairs.weights_NT) // 2), *beside * len(self.baselines_NT)),
+            beta=self.beta,
+        )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from crucible.kitchen.handlers.noop import Blobs, EveryPort
 from crucible.kitchen.ports import Exchange, ExportOptions, FeedbackClient, TriggerThresholds
 from crucible.kitchen.stages.distillation import DistillationConfig
 from crucible.kitchen.stages.feedback import FeedbackConfig
-from crucible.kitchen.stages.preference import PreferenceConfig
+from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceLossName
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig
 from crucible.kitchen.stages.supervised import SupervisedConfig
 from crucible.kitchen.workflows import (
@@ -167,6 +167,41 @@ def test_preference_learning_ranks_the_pairs_and_the_answers_are_measured_too(
     assert ranked[0].metrics["margin"] == pytest.approx(0.0, abs=1e-2)
     assert ranked[-1].metrics["margin"] > ranked[1].metrics["margin"] > 0.1
     assert ranked[-1].metrics["accuracy"] == 1.0
+
+
+QUESTION, YES = {"role": "user", "content": "ok?"}, {"role": "assistant", "content": "yes"}
+
+
+def judged(number: int) -> Row:
+    """Make a row whose completions end in a verdict: the better answer is the one that says yes."""
+    said = {"chosen": f"yes {number}", "rejected": f"no {number}"}
+    ends = {side: [{"role": "assistant", "content": text}, QUESTION, YES] for side, text in said.items()}
+    return {"prompt": f"{number}?", **ends}
+
+
+@pytest.mark.parametrize(("loss", "beta"), [("kto", 0.5), ("bradley_terry", 1.0)])
+def test_single_answers_and_verdicts_teach_to_rank_held_out_pairs(
+    loss: PreferenceLossName, beta: float, models: tuple[str, str], tmp_path: Path
+) -> None:
+    plain: list[Row] = [{"prompt": f"{i}?", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(16)]
+    rows = plain if loss == "kto" else [judged(number) for number in range(16)]
+    config = PreferenceConfig(
+        session=SessionConfig(model=models[0], lora=LORA),
+        dataset=DatasetConfig(name="pairs"),
+        held_out=DatasetConfig(name="pairs", split="test"),
+        loss=loss,
+        beta=beta,
+        epochs=8,
+        batch_size=6,
+        learning_rate=1e-2,
+    )
+    handlers = on_torch(tmp_path) | noop.datasets(rows={"train": rows[:12], "test": rows[12:]})
+    run = ran(handlers, preference(Context.start(config)))
+    run.outcome.unwrap()
+    before, after = run.events(PreferencesEvaluated)
+    assert after.metrics["accuracy"] == 1.0
+    assert after.metrics["margin"] > before.metrics["margin"] + 0.3
+    assert after.metrics["loss"] < before.metrics["loss"]
 
 
 def broken_bytes(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Never], Never, Never]:

@@ -17,6 +17,8 @@ from crucible.kitchen.handlers.noop import EveryPort, Shelf
 from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceLossName, PreferenceState
 from crucible.kitchen.workflows.preference import preference
 from crucible.telemetry.events import DatasetBuilt, EvaluationCompleted, PreferencesEvaluated, PreferenceStep
+from crucible.train.algorithms.kto import KtoOnPairs
+from crucible.train.algorithms.preference import BradleyTerry
 from crucible.train.errors import (
     BackendFailed,
     InvalidRequest,
@@ -28,6 +30,7 @@ from crucible.train.errors import (
 from crucible.train.ports import TrainingClient
 from crucible.train.types import DatasetConfig, Datum, Row, SamplingConfig, SessionConfig
 from tests.kitchen.fakes import call_number, fails_with, meddling, raises
+from tests.kitchen.workflows.arenas import TOKENIZER
 from tests.kitchen.workflows.runs import (
     Ran,
     apart_from_names,
@@ -46,7 +49,7 @@ TEST = DatasetConfig(name="duels", split="test")
 BASE = PreferenceConfig(
     session=SessionConfig(model="noop"), dataset=DatasetConfig(name="duels"), learning_rate=1e-3, batch_size=2
 )
-LOSSES: tuple[PreferenceLossName, ...] = ("dpo", "ipo", "simpo", "orpo")
+LOSSES: tuple[PreferenceLossName, ...] = ("dpo", "ipo", "simpo", "orpo", "kto", "bradley_terry")
 GRADIENTS = "CustomLossClient.forward_backward_custom"
 
 
@@ -135,6 +138,53 @@ def test_epochs_are_shuffled_reproducibly_and_differently() -> None:
     assert first != second != third != first
     assert orders(0) == [first, second, third]
     assert orders(1)[0] != first
+
+
+def test_kto_scores_answers_to_other_prompts_beside_the_pairs_and_tells_how_far_the_policy_went() -> None:
+    run = fought(attrs.evolve(BASE, loss="kto", held_out=TEST, epochs=6, schedule="constant"))
+    state = run.outcome.unwrap().state
+    assert len(state.pairs.baselines) == len(state.pairs.data) == 10
+    assert not any(datum in state.pairs.data for datum in state.pairs.baselines)
+    for call, step in zip(run.log.of(GRADIENTS), run.events(PreferenceStep), strict=True):
+        sequences, loss = _sequence(call.arguments[1]), call.arguments[2]
+        assert isinstance(loss, KtoOnPairs)
+        assert len(sequences) == 4 * step.num_pairs == 2 * len(loss.baselines_NT)
+        places = [state.pairs.sequences.index(datum) for datum in sequences if isinstance(datum, Datum)]
+        seen = (*loss.pairs.reference_N, *loss.baseline_reference_N)
+        assert seen == tuple(state.pairs.reference_N[place] for place in places)
+    first, *_, last = run.events(PreferenceStep)
+    assert first.metrics["kl"] == pytest.approx(0.0)
+    assert first.metrics["loss"] == pytest.approx(0.5)
+    assert last.metrics["accuracy"] == 1.0
+    assert last.metrics["kl"] >= 0
+
+
+def test_kto_on_one_prompt_has_no_answers_to_others() -> None:
+    rows: tuple[Row, ...] = tuple({"prompt": "?", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(3))
+    run = fought(attrs.evolve(BASE, loss="kto", epochs=3, schedule="constant"), handlers_of(rows))
+    steps = run.events(PreferenceStep)
+    assert sum(step.num_pairs for step in steps) == 9
+    assert {step.metrics["kl"] for step in steps} == {0.0}
+    assert steps[-1].metrics["margin"] > steps[0].metrics["margin"]
+
+
+def test_a_reward_model_learns_from_the_last_message_of_each_completion_and_asks_no_reference() -> None:
+    asked, yes = ({"role": "user", "content": "good?"}, {"role": "assistant", "content": "yes"})
+    rows: tuple[Row, ...] = tuple(
+        {**duel(i), **{side: [{"role": "assistant", "content": side}, asked, yes] for side in ("chosen", "rejected")}}
+        for i in range(3)
+    )
+    run = fought(attrs.evolve(BASE, loss="bradley_terry", beta=1.0), handlers_of(rows))
+    assert not run.log.of("SamplingClient.start_session")
+    first = run.events(PreferenceStep)[0].metrics
+    assert first["loss"] == pytest.approx(
+        math.log(2)
+    )  # the bigram model cannot see so far back: both verdicts are alike
+    assert first["chosen_reward"] == pytest.approx(first["rejected_reward"])
+    [loss, *_] = [call.arguments[2] for call in run.log.of(GRADIENTS)]
+    assert isinstance(loss, BradleyTerry)
+    assert loss.scale == 1.0
+    assert {sum(weights) for weights in loss.weights_NT} == {float(len(TOKENIZER.encode("yes")) + 1)}
 
 
 # The same run again
@@ -246,8 +296,8 @@ def test_a_run_that_broke_is_resumed_from_its_last_checkpoint() -> None:
 def test_the_reference_is_asked_once_for_each_sequence_whatever_the_epochs(config: PreferenceConfig) -> None:
     log = fought(config).log
     asked = sum(len(_sequence(call.arguments[1])) for call in log.of("SamplingClient.compute_logprobs"))
-    sequences = 2 * (5 + (4 if config.held_out else 0))
-    assert asked == (sequences if config.loss in {"dpo", "ipo"} else 0)
+    of_a_pair = {"dpo": 2, "ipo": 2, "kto": 4}.get(config.loss, 0)
+    assert asked == of_a_pair * (5 + (4 if config.held_out else 0))
     assert len(log.of("SamplingClient.start_session")) == (asked > 0)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from crucible.effects import decode, encode
-from crucible.train.algorithms.kto import Kto, KtoRole
+from crucible.train.algorithms.kto import Kto, KtoOnPairs, KtoRole
 from crucible.train.algorithms.preference import BradleyTerry, Dpo, Ipo, Orpo, Pairs, SimPo
 from crucible.train.custom_loss import CustomLoss
 from tests.train.algorithms.autograd import Rows, assert_differentiates, extreme, rows_like, sane, tensors
@@ -202,6 +202,20 @@ def test_pairs_refuse_what_is_no_pairs() -> None:
         Pairs(weights_NT=())
     with pytest.raises(ValueError, match="1 reference scores for 2"):
         Pairs(weights_NT=((1.0,), (1.0,)), reference_N=(0.0,))
+
+
+@given(at, references, st.floats(0.05, 2))
+def test_kto_on_pairs_is_kto_of_their_answers_and_ranks_the_pairs(
+    at: Rows, reference: tuple[float, ...], beta: float
+) -> None:
+    seen = Pairs(weights_NT=WEIGHTS[:2], reference_N=reference[:2])
+    paired = KtoOnPairs(pairs=seen, baselines_NT=WEIGHTS[2:], baseline_reference_N=reference[2:], beta=beta)
+    roles: tuple[KtoRole, ...] = ("desirable", "undesirable", "baseline", "baseline")
+    plain = Kto(weights_NT=WEIGHTS, reference_N=reference, roles_N=roles, beta=beta)(at)
+    output = paired(at)
+    assert (output.loss, output.gradients) == (plain.loss, plain.gradients)
+    ranked = sums(tensors(at)) - torch.tensor(reference, dtype=torch.float64)
+    assert output.metrics == {**plain.metrics, "accuracy": float(ranked[0] > ranked[1])}
 
 
 def test_kto_refuses_what_it_cannot_learn_from() -> None:
