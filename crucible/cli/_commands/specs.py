@@ -1,6 +1,7 @@
 """`crucible check`, `plan`, `run` and `schema`: experiments that stand in files."""
 
 import json
+import os
 
 from crucible.cli._options import RUNS, Runs, Target
 from crucible.cli._outcome import Outcome
@@ -47,6 +48,7 @@ def run(spec: Spec, /, *, changes: Changes = (), runs: Runs = RUNS) -> Outcome:
     found = compiled(spec, changes)
     if isinstance(found, Failure):
         return Failure(found.failure())
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the run has a progress bar of its own
     with RunProgress(Console(stderr=True)) as progress:
         done = found.unwrap().run(runs, on_event=progress.show)
     return done.map(str)
