@@ -16,7 +16,9 @@ from scipy import stats
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Interval: TypeAlias = tuple[float, float]
-Test: TypeAlias = Literal["welch", "mann_whitney", "paired_t", "wilcoxon", "fisher"]
+Test: TypeAlias = Literal[
+    "welch", "mann_whitney", "paired_t", "wilcoxon", "fisher", "permutation", "paired_permutation"
+]
 Correction: TypeAlias = Literal["holm", "bonferroni", "fdr"]
 
 ENOUGH_FOR_MEANS = 30
@@ -77,7 +79,8 @@ def compare(
     Values that are all 0 or 1 are rates: Fisher's exact test. Otherwise means of 30 values or more, or of values that look
     normal (Shapiro-Wilk), are compared by Welch's t-test, pairs by the paired one; other values by rank (Mann-Whitney,
     Wilcoxon), with a bootstrap interval. Choosing a test by looking at the data costs a little of its exactness: name one
-    in `test` where that matters.
+    in `test` where that matters. `permutation` and `paired_permutation` compare means and assume no distribution: all ways to
+    deal the values to the samples, or to flip the signs of the differences, are tried, or 10,000 of them.
 
     Args:
         a: the baseline; values of one seed, prompt or step each.
@@ -103,6 +106,8 @@ def compare(
         "paired_t": _paired_t,
         "wilcoxon": _wilcoxon,
         "fisher": _fisher,
+        "permutation": _permutation,
+        "paired_permutation": _paired_permutation,
     }[chosen](a_N, b_N, confidence, seed)
     return Comparison(
         test=chosen,
@@ -184,10 +189,7 @@ def _welch(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[floa
 
 def _mann_whitney(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[float, Interval, float]:
     p_value = float(stats.mannwhitneyu(b_N, a_N).pvalue)
-    rng = np.random.default_rng(seed)
-    means_b_S = rng.choice(b_N, (_RESAMPLES, len(b_N))).mean(axis=1)
-    means_a_S = rng.choice(a_N, (_RESAMPLES, len(a_N))).mean(axis=1)
-    return p_value, _middle(means_b_S - means_a_S, confidence), _hedges_g(a_N, b_N)
+    return p_value, _bootstrapped(a_N, b_N, confidence, seed), _hedges_g(a_N, b_N)
 
 
 def _paired_t(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[float, Interval, float]:
@@ -200,8 +202,27 @@ def _paired_t(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[f
 def _wilcoxon(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[float, Interval, float]:
     differences_N = b_N - a_N
     p_value = float(stats.wilcoxon(differences_N).pvalue) if differences_N.any() else 1.0
-    resampled_S = np.random.default_rng(seed).choice(differences_N, (_RESAMPLES, len(differences_N))).mean(axis=1)
-    return p_value, _middle(resampled_S, confidence), _standardized(differences_N)
+    return p_value, _bootstrapped_mean(differences_N, confidence, seed), _standardized(differences_N)
+
+
+def _permutation(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[float, Interval, float]:
+    def difference(b_NS: Floats, a_NS: Floats, axis: int) -> Floats:
+        return np.asarray(b_NS.mean(axis=axis) - a_NS.mean(axis=axis))
+
+    result = stats.permutation_test((b_N, a_N), difference, n_resamples=_RESAMPLES, vectorized=True, rng=seed)
+    return float(result.pvalue), _bootstrapped(a_N, b_N, confidence, seed), _hedges_g(a_N, b_N)
+
+
+def _paired_permutation(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[float, Interval, float]:
+    differences_N = b_N - a_N
+    result = stats.permutation_test(
+        (differences_N,), np.mean, permutation_type="samples", n_resamples=_RESAMPLES, vectorized=True, rng=seed
+    )
+    return (
+        float(result.pvalue),
+        _bootstrapped_mean(differences_N, confidence, seed),
+        _standardized(differences_N),
+    )
 
 
 def _fisher(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[float, Interval, float]:
@@ -217,6 +238,19 @@ def _fisher(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> tuple[flo
 
 
 _RESAMPLES = 10_000
+
+
+def _bootstrapped(a_N: Floats, b_N: Floats, confidence: float, seed: int) -> Interval:
+    """Give the interval of a difference of means."""
+    rng = np.random.default_rng(seed)
+    means_b_S = rng.choice(b_N, (_RESAMPLES, len(b_N))).mean(axis=1)
+    means_a_S = rng.choice(a_N, (_RESAMPLES, len(a_N))).mean(axis=1)
+    return _middle(means_b_S - means_a_S, confidence)
+
+
+def _bootstrapped_mean(values_N: Floats, confidence: float, seed: int) -> Interval:
+    resampled_S = np.random.default_rng(seed).choice(values_N, (_RESAMPLES, len(values_N))).mean(axis=1)
+    return _middle(resampled_S, confidence)
 
 
 def _middle(values_S: Floats, confidence: float) -> Interval:
