@@ -90,8 +90,8 @@ def compare(
         confidence: of the interval.
         seed: of the bootstrap.
 
-    Raises: ValueError for fewer than two values, values that are not finite, pairs of different lengths, or a t-test of values
-        that are all alike.
+    Raises: ValueError for fewer than two values, values that are not finite, pairs of different lengths, a t-test of values
+        that are all alike, a test of pairs without `paired`, or one of rates for other values.
 
     >>> print(compare([1.0, 1.2, 0.9, 1.1], [1.6, 1.5, 1.7, 1.4]))
     1.05 -> 1.55: +0.5 [0.2766, 0.7234], effect 3.37, p=0.00155 (welch, n=4/4)
@@ -100,6 +100,10 @@ def compare(
     if paired and len(a_N) != len(b_N):
         raise ValueError(f"pairs need samples of one length, these have {len(a_N)} and {len(b_N)}: give paired=False")
     chosen = test or _fitting(a_N, b_N, paired=paired)
+    if chosen in {"paired_t", "wilcoxon", "paired_permutation"} and not paired:
+        raise ValueError(f"{chosen} compares pairs: give paired=True where a[i] and b[i] belong together")
+    if chosen == "fisher" and not _are_rates(a_N, b_N):
+        raise ValueError("fisher compares rates: every value must be 0 or 1")
     p_value, interval, effect = {
         "welch": _welch,
         "mann_whitney": _mann_whitney,
@@ -162,9 +166,13 @@ def _sample(values: Sequence[float], name: str) -> Floats:
 def _fitting(a_N: Floats, b_N: Floats, *, paired: bool) -> Test:
     if paired:
         return "paired_t" if _has_normal_mean(b_N - a_N) else "wilcoxon"
-    if np.isin(a_N, (0, 1)).all() and np.isin(b_N, (0, 1)).all():
+    if _are_rates(a_N, b_N):
         return "fisher"
     return "welch" if _has_normal_mean(a_N) and _has_normal_mean(b_N) else "mann_whitney"
+
+
+def _are_rates(a_N: Floats, b_N: Floats) -> bool:
+    return bool(np.isin(a_N, (0, 1)).all() and np.isin(b_N, (0, 1)).all())
 
 
 def _has_normal_mean(sample_N: Floats) -> bool:

@@ -212,3 +212,17 @@ def test_the_population_stability_index_is_the_sum_of_its_definition() -> None:
 def test_drift_where_there_is_none_is_seen_as_rarely_as_its_p_value_says(size: int) -> None:
     alarms = [drift(normal(seed, size), normal(seed + 5000, size)).p_value < 0.05 for seed in range(150)]
     assert np.mean(alarms) < 0.1
+
+
+# What a test is not for
+
+
+@pytest.mark.parametrize("test", ["paired_t", "wilcoxon", "paired_permutation"])
+def test_a_test_of_pairs_needs_pairs(test: Test) -> None:
+    with pytest.raises(ValueError, match="give paired=True"):
+        compare([1.0, 2.0, 4.0], [2.0, 3.0], test=test)
+
+
+def test_a_test_of_rates_needs_rates() -> None:
+    with pytest.raises(ValueError, match="must be 0 or 1"):
+        compare([1.0, 2.0], [0.0, 1.0], test="fisher")
