@@ -21,14 +21,14 @@ from typing import Any, ClassVar, Never
 
 import attrs
 
-from crucible.effects import Do, do, perform, tell, telling_to
+from crucible.effects import Do, Interpret, do, perform, tell, telling_to
 from crucible.kitchen.writer import StoreWriter
 from crucible.telemetry.ports import EventStore, MetricsStore
-from crucible.telemetry.stores import SqliteEventStore, SqliteMetricsStore
+from crucible.telemetry.stores import InMemoryEventStore, SqliteEventStore, SqliteMetricsStore
 
 STEPS = 20_000
 NAMES = ("loss", "grad_norm", "learning_rate", "tokens", "reward")
-REPETITIONS = {"ours": 5, "tensorboardX": 3, "wandb offline": 3, "trackio": 5, "mlflow sqlite": 2}
+REPETITIONS = {"ours": 5, "ours, points": 5, "tensorboardX": 3, "wandb offline": 3, "trackio": 5, "mlflow sqlite": 2}
 RUN = "bench"
 
 
@@ -66,7 +66,17 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def ours(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
-    handlers = MetricsStore.handled_by(SqliteMetricsStore(folder)) | EventStore.handled_by(SqliteEventStore(folder))
+    return through_a_run(folder, told, SqliteEventStore(folder))
+
+
+def ours_alone(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+    return through_a_run(folder, told, InMemoryEventStore())
+
+
+def through_a_run(
+    folder: Path, told: Sequence[tuple[int, dict[str, float]]], events: EventStore
+) -> tuple[float, float]:
+    handlers = MetricsStore.handled_by(SqliteMetricsStore(folder)) | EventStore.handled_by(events)
     handlers.run(perform(EventStore.open_run, RUN)).unwrap()
 
     @do
@@ -74,7 +84,10 @@ def ours(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[fl
         for step, values in told:
             yield from tell(Step(step=step, **values))
 
-    work = telling_to(lambda interpret: StoreWriter(RUN, interpret, clock=lambda: datetime.now(UTC)), training())
+    def writer(interpret: Interpret[MetricsStore | EventStore]) -> StoreWriter:
+        return StoreWriter(RUN, interpret, clock=lambda: datetime.now(UTC))
+
+    work = telling_to(writer, training())
     seconds = timed(lambda: handlers.run(work))
     fresh = MetricsStore.handled_by(SqliteMetricsStore(folder))
     reading = timed(lambda: require(fresh.run(perform(MetricsStore.read, RUN, name="loss")).unwrap()))
@@ -148,6 +161,7 @@ def require(found: Sequence[object]) -> None:
 
 WAYS: Mapping[str, Callable[[Path, Sequence[tuple[int, dict[str, float]]]], tuple[float, float]]] = {
     "ours": ours,
+    "ours, points": ours_alone,
     "tensorboardX": tensorboardx,
     "wandb offline": wandb,
     "trackio": trackio,

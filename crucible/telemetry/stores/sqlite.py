@@ -7,6 +7,7 @@ a local disk: SQLite's write-ahead log needs shared memory, which network file s
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
@@ -28,6 +29,9 @@ Row = TypeVar("Row", PointRow, EventRow)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FLAT = frozenset({str, int, float, bool, type(None)})
+"""What is JSON as it is, so that an event without nesting is written in a third of the time."""
+
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
@@ -69,7 +73,7 @@ class SqliteMetricsStore(MetricsStore):
                 series[name] = len(series)
                 connection.execute("INSERT INTO series (id, name) VALUES (?, ?)", (series[name], name))
             before = connection.total_changes
-            rows = _each(points, _PointRows(series))
+            rows = _each(points, _point_rows(series))
             connection.executemany("INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?)", rows)
             return connection.total_changes - before
 
@@ -206,26 +210,23 @@ def _event_row(event: EventRecord) -> EventRow:
     return event.sequence, event.name, _micros(event.timestamp), _text(event.attributes)
 
 
-class _PointRows:
-    """Makes rows of points. Points of one event have one time, which is read once."""
+def _point_rows(series: Mapping[str, int]) -> Callable[[MetricPoint], PointRow]:
+    """Give the function that makes rows of points. Points of one event have one time, which is read once."""
+    last: datetime | None = None
+    micros = 0
 
-    def __init__(self, series: Mapping[str, int]) -> None:
-        self._series = series
-        self._time: datetime | None = None
-        self._micros = 0
+    def row(point: MetricPoint) -> PointRow:
+        nonlocal last, micros
+        value: float | bytes = point.value
+        time = point.timestamp
+        if time is not last:
+            last, micros = time, _micros(time)
+        if value != value:  # noqa: PLR0124  # NaN: SQLite would make it NULL
+            value = struct.pack(">d", point.value)
+        metadata = _text(point.metadata) if point.metadata else None
+        return point.sequence, series[point.name], point.step, value, micros, metadata
 
-    def __call__(self, point: MetricPoint) -> PointRow:
-        if point.timestamp is not self._time:
-            self._time, self._micros = point.timestamp, _micros(point.timestamp)
-        value = point.value
-        return (
-            point.sequence,
-            self._series[point.name],
-            point.step,
-            struct.pack(">d", value) if value != value else value,  # noqa: PLR0124  # NaN: SQLite would make it NULL
-            self._micros,
-            _text(point.metadata) if point.metadata else None,
-        )
+    return row
 
 
 def _point(row: PointRow, name: str) -> MetricPoint:
@@ -240,6 +241,9 @@ def _micros(time: datetime) -> int:
 
 
 def _text(value: Mapping[str, Json]) -> str:
+    if _FLAT.issuperset(map(type, value.values())) and all(type(key) is str and key[:1] != "$" for key in value):
+        with suppress(ValueError):  # NaN, or an infinity
+            return _ENCODER.encode(value)
     return _ENCODER.encode(encode(dict(value)))
 
 
