@@ -12,7 +12,7 @@ _SHOWN = ("loss", "reward_mean", "margin", "teacher_kl")
 
 
 async def glance(place: RunPlace) -> Result[LoadedRun, NotLoaded]:
-    """Read how a run began and ended, its newest event, and the points of the metric that says most.
+    """Read how a run began and ended, and the points of the metric that says most.
 
     A run in JSON lines, which are read as a whole anyway, is read as a whole.
     """
@@ -20,8 +20,8 @@ async def glance(place: RunPlace) -> Result[LoadedRun, NotLoaded]:
         return await load_run(place)
     events, metrics = stores_of(place)
     told: dict[int, EventRecord] = {}
-    for wanted in (*(EventFilter(name=name) for name in _TELLING), EventFilter(last=1)):
-        found = await events.query(place.run_id, wanted)
+    for name in _TELLING:
+        found = await events.query(place.run_id, EventFilter(name=name))
         if isinstance(found, Failure):
             return Failure(found.failure())
         told |= {event.sequence: event for event in found.unwrap()}

@@ -2,7 +2,7 @@
 
 import math
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MILLISECOND, _MINUTE, _HOUR, _DAY = 1e-3, 60, 3600, 86400
 
 
 def number(value: float) -> str:
@@ -29,9 +29,13 @@ def number(value: float) -> str:
 def duration(seconds: float) -> str:
     """Write how long something took.
 
-    >>> [duration(seconds) for seconds in (0.00042, 0.25, 43.21, 312, 7384, 200_000)]
-    ['0.42 ms', '250 ms', '43.2 s', '5 min 12 s', '2 h 3 min', '2 d 7 h']
+    >>> [duration(seconds) for seconds in (0.25, 43.21, 312, 7384, 200_000)]
+    ['250 ms', '43.2 s', '5 min 12 s', '2 h 3 min', '2 d 7 h']
+    >>> duration(0.00042) == "420 \\u00b5s"
+    True
     """
+    if seconds < _MILLISECOND:
+        return f"{seconds * 1e6:.3g} \u00b5s" if seconds else "0 s"
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < _MINUTE:
