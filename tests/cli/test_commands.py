@@ -16,6 +16,7 @@ from crucible.cli._commands import COMMANDS
 from crucible.cli._main import perform_command
 from crucible.cli._outcome import Command, Group, Outcome
 from crucible.effects import Failure, Success, perform
+from crucible.telemetry.experiments import Design, add_run, start_experiment
 from crucible.telemetry.ports import EventStore
 from crucible.telemetry.stores import SqliteEventStore
 from crucible.telemetry.types import EventRecord
@@ -125,6 +126,21 @@ def test_runs_are_listed_by_their_start(capsys: pytest.CaptureFixture[str], runs
 def test_a_run_that_cannot_be_read_is_listed_as_such(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "torn.events.jsonl").write_text('{"run_id":"torn","metadata":{}}\nnot json\n')
     assert "unreadable: " in said(capsys, "runs", "--runs", tmp_path)
+
+
+def test_a_report_of_an_experiment_is_one_of_its_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train(tmp_path, f"talk_{seed}", seed=seed)
+    store = EventStore.handled_by(SqliteEventStore(tmp_path))
+    store.run(start_experiment(Design(name="seeds"), experiment_id="exp")).unwrap()
+    words = ("report", "exp", "--runs", tmp_path, "--to", tmp_path / "page.html")
+    assert said(capsys, *words, status=1) == "crucible: experiment exp has no runs yet\n"
+    for run_id in ("talk_0", "talk_1"):
+        store.run(add_run("exp", run_id)).unwrap()
+    said(capsys, *words[:2], "talk_1", *words[2:])
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>talk_0 and talk_1</h1>" in page
+    assert "configuration" in page
 
 
 def test_no_runs_and_no_folder_are_told_apart(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """`crucible report`: one HTML page about one or more runs."""
 
-import functools
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 
 from crucible.cli._options import RUNS, MoreRuns, Run, Runs, Target
 from crucible.cli._outcome import Outcome
-from crucible.effects import Failure, Success
+from crucible.effects import Failure, Result, Success
+from crucible.telemetry.experiments import RunAdded, is_experiment
 from crucible.telemetry.loading import LoadedRun, load_run
 
 
@@ -25,23 +26,20 @@ def report(
     """Write one HTML page about one or more runs: curves, samples, stages, configuration, differences.
 
     Args:
-        run: a run's id or the beginning of it, its folder, or its file
+        run: a run's id or the beginning of it, its folder, or its file; an experiment's stands for all of its runs
         more: more runs, whose curves are drawn over those of the first
         to: the page to write
         title: of the page; the ids of the runs when absent
         runs: where run ids are looked for
         show: open the page in a browser
     """
-    loaded: list[LoadedRun] = []
-    for asked in (run, *more):
-        found = anyio.run(functools.partial(load_run, asked, runs=runs))
-        if isinstance(found, Failure):
-            return Failure(found.failure())
-        loaded.append(found.unwrap())
+    loaded = anyio.run(_loaded, (run, *more), runs)
+    if isinstance(loaded, Failure):
+        return Failure(loaded.failure())
     from crucible.telemetry.report import write_report
 
     try:
-        size = write_report(loaded, to, title=title)
+        size = write_report(loaded.unwrap(), to, title=title)
     except ImportError as error:
         return Failure(error)
     except OSError as error:
@@ -49,3 +47,22 @@ def report(
     if show:
         webbrowser.open(to.resolve().as_uri())
     return Success(f"{to} ({size / 1000:,.0f} kB)")
+
+
+async def _loaded(asked: Sequence[str], runs: Path) -> Result[tuple[LoadedRun, ...], object]:
+    """Read runs, each once; an experiment's runs in its place."""
+    found: dict[str, LoadedRun] = {}
+    waiting = list(asked)
+    while waiting:
+        result = await load_run(waiting.pop(0), runs=runs)
+        if isinstance(result, Failure):
+            return Failure(result.failure())
+        run = result.unwrap()
+        if not is_experiment(run.info):
+            found.setdefault(run.run_id, run)
+            continue
+        its_runs = [str(event.attributes["run_id"]) for event in run.events if event.name == RunAdded.NAME]
+        if not its_runs:
+            return Failure(f"experiment {run.run_id} has no runs yet")
+        waiting = [*its_runs, *waiting]
+    return Success(tuple(found.values()))

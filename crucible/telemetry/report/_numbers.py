@@ -27,11 +27,11 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write how long something took.
+    r"""Write how long something took.
 
     >>> [duration(seconds) for seconds in (0.25, 43.21, 312, 7384, 200_000)]
     ['250 ms', '43.2 s', '5 min 12 s', '2 h 3 min', '2 d 7 h']
-    >>> duration(0.00042) == "420 \\u00b5s"
+    >>> duration(0.00042) == "420 \u00b5s"
     True
     """
     if seconds < _MILLISECOND:
