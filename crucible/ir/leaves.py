@@ -21,9 +21,9 @@ def step(key: str) -> str:
     return key if re.fullmatch(r"[\w-]+", key) else f'["{key}"]'
 
 
-def nearest(key: str, known: tuple[str, ...]) -> str | None:
-    """Give the one of `known` that was probably meant."""
-    return next(iter(get_close_matches(key, known, n=1, cutoff=0.7)), None)
+def nearest(key: str, known: tuple[str, ...], *, likeness: float = 0.7) -> str | None:
+    """Give the one of `known` that was probably meant; `likeness` is from 0 to 1."""
+    return next(iter(get_close_matches(key, known, n=1, cutoff=likeness)), None)
 
 
 def said(value: object) -> str:
@@ -67,7 +67,7 @@ def choice_problems(value: object, choices: tuple[object, ...]) -> Iterator[Prob
     """
     if not isinstance(value, str) or value not in choices:
         names = tuple(map(str, choices))
-        near = nearest(value, names) if isinstance(value, str) else None
+        near = nearest(value, names, likeness=0.6) if isinstance(value, str) else None
         fix = f"did you mean {near}?" if near else "take one of them"
         yield wrong(f"must be {' or '.join(names)}, not {said(value)}", fix)
 

@@ -74,9 +74,7 @@ def plain_default(field: "attrs.Attribute[Any]") -> object:
 def test_a_spec_says_what_the_configuration_says(spec: Any, config: Any) -> None:
     ours = {field.name: field for field in attrs.fields(spec)}
     for field in attrs.fields(config):
-        if field.name in SAID_BY_THE_EXPERIMENT or (
-            spec is AdamSpec and field.name == "learning_rate"
-        ):
+        if field.name in SAID_BY_THE_EXPERIMENT or (spec is AdamSpec and field.name == "learning_rate"):
             continue
         assert field.name in ours
         if (spec, field.name) not in OTHER_DEFAULTS:
