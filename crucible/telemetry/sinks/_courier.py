@@ -192,7 +192,7 @@ class Courier:
             self._called_at = None
             if isinstance(result, Failure):
                 self._failures += 1
-                self._tell(str(result.failure()))
+                self._tell(str(result.failure()).removeprefix(f"{self._sink.name}: "))
                 if self._failures == self._limits.failures:
                     self._leave_out(f"it failed {self._failures} times in a row: left out for the rest of the run")
                 return None

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow  # W&B starts a process of its own
 def whole_run(place: Path) -> list[Any]:
     """Read the records of the only run, when W&B's process has written the last."""
     [path] = place.glob("wandb/offline-run-*/run-run.wandb")
+    found: list[Any] = []
     for _ in range(200):
         found = list(records(path))
         if found and found[-1].WhichOneof("record_type") == "exit":
