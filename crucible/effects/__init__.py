@@ -1,7 +1,7 @@
 """Effects as values: computations, the ports they need, and the handlers that carry them out."""
 
 from crucible.effects._codec import Json, UnrecordableError, decode, digest, encode
-from crucible.effects._driver import Located, Writer
+from crucible.effects._driver import Located
 from crucible.effects._eff import Do, Eff, attempt, do, fail, from_result, perform, pure, scoped
 from crucible.effects._handlers import Around, Call, Handlers, Proceed
 from crucible.effects._hooks import Hooks
@@ -9,6 +9,7 @@ from crucible.effects._journal import Entry, Journal, JournalError
 from crucible.effects._path import Path, show_path
 from crucible.effects._port import Port, is_repeatable, not_repeatable, port_of
 from crucible.effects._result import Failure, Result, Success, fold
+from crucible.effects._run import Writer
 from crucible.effects._stream import fold_stream
 from crucible.effects._structured import (
     Interpret,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, Generic, Never, ParamSpec, TypeAl
 from returns.result import Failure, Result
 
 if TYPE_CHECKING:
-    from crucible.effects._driver import Run, Scope
+    from crucible.effects._run import Run, Scope
 
 A = TypeVar("A")
 B = TypeVar("B")

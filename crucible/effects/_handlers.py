@@ -10,12 +10,13 @@ import attrs
 from returns.result import Result
 
 from crucible.effects._cancelling import ours
-from crucible.effects._driver import Answer, Located, Run, Scope, Writer, drive
+from crucible.effects._driver import Located, drive
 from crucible.effects._eff import Eff, Perform
 from crucible.effects._hooks import Hooks
 from crucible.effects._interrupt import run_until_interrupted
 from crucible.effects._path import Path, show_path
 from crucible.effects._port import Port, PortT, port_of
+from crucible.effects._run import Answer, Run, Scope, Writer
 
 A = TypeVar("A")
 E = TypeVar("E")

@@ -5,6 +5,9 @@ from typing import TypeAlias
 Path: TypeAlias = tuple[str, ...]
 """Names of the enclosing scopes, outermost first, e.g. `("supervised", "epochs[0]", "forward_backward")`."""
 
+UNRECORDED = "(unrecorded)"
+"""The name of a scope whose calls are no part of a recording."""
+
 
 def show_path(path: Path) -> str:
     """Write a path as one line.

@@ -7,8 +7,9 @@ from typing import Generic, ParamSpec, TypeVar
 
 import anyio
 
-from crucible.effects._driver import Run, Scope, evaluate
+from crucible.effects._driver import evaluate
 from crucible.effects._eff import Eff, Native, pure
+from crucible.effects._run import Run, Scope
 from crucible.effects._siblings import Siblings
 
 A = TypeVar("A")

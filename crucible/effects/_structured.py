@@ -9,9 +9,10 @@ import attrs
 from returns.result import Failure, Result
 
 from crucible.effects._cancelling import ours
-from crucible.effects._driver import Failed, Located, Run, Scope, Writer, drive, evaluate
+from crucible.effects._driver import Failed, Located, drive, evaluate
 from crucible.effects._eff import Do, Eff, Native, do
-from crucible.effects._path import Path
+from crucible.effects._path import UNRECORDED, Path
+from crucible.effects._run import Run, Scope, Writer
 from crucible.effects._siblings import Siblings
 
 A = TypeVar("A")
@@ -127,12 +128,12 @@ def telling_to(
 ) -> Eff[A, E, R | R2]:
     """Run `eff` with a writer that flushes through ports: `make_writer` is given the means to perform effects.
 
-    The writer is flushed when `eff` ended, however it ended. `beside(writer)` runs for as long as `eff` does, and is cancelled
+    These are no part of a recording (see `unrecorded`): they depend on the clock. The writer is flushed when `eff` ended, however it ended. `beside(writer)` runs for as long as `eff` does, and is cancelled
     then.
     """
 
     async def step(run: Run, scope: Scope) -> A:
-        writer = make_writer(_Interpreter(run, scope.child("telemetry")))
+        writer = make_writer(_Interpreter(run, scope.child("telemetry").child(UNRECORDED)))
 
         async def work() -> A:
             return await evaluate(attrs.evolve(run, writer=writer), scope, eff)

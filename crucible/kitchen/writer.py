@@ -15,7 +15,6 @@ from crucible.effects import (
     Path,
     perform,
     show_path,
-    unrecorded,
 )
 from crucible.telemetry.errors import StoreError
 from crucible.telemetry.measures import measure, name_of
@@ -143,7 +142,7 @@ class StoreWriter:
     async def _taken(self, offer: Eff[object, StoreError, MetricsStore | EventStore]) -> bool:
         """Tell whether a store took what it was offered: all of it or nothing."""
         try:
-            result = await self._interpret(unrecorded(offer))
+            result = await self._interpret(offer)
         except NotRecorded:
             return True  # a replay, which has no store
         except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training

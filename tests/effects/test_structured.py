@@ -229,7 +229,7 @@ class TestTellingTo:
         with anyio.move_on_after(LIMIT), suppress(CrashError):
             await Work.handled_by(worker).arun(eff, writer=outside)
         assert worker.log[-1] == "1 told"
-        assert outside.told == [(("telemetry",), "not to myself")]
+        assert outside.told == [(("telemetry", "(unrecorded)"), "not to myself")]
 
     async def test_changes_no_result(self) -> None:
         assert await working().arun(telling_to(self.Saying, add(1, 2))) == Success(3)

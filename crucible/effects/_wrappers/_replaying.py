@@ -11,7 +11,7 @@ from crucible.effects._handlers import Call, Handlers
 from crucible.effects._hooks import Hooks
 from crucible.effects._journal import Entry, Journal
 from crucible.effects._order import Order, Stalled
-from crucible.effects._path import Path, show_path
+from crucible.effects._path import UNRECORDED, Path, show_path
 from crucible.effects._port import Port
 
 A = TypeVar("A")
@@ -19,8 +19,6 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 Fingerprints = dict[str, tuple[str, str]]
-
-_UNRECORDED = "(unrecorded)"
 
 
 class NotRecorded(Exception):  # noqa: N818  # what happened, not a kind of error
@@ -33,12 +31,12 @@ def unrecorded(eff: Eff[A, E, R]) -> Eff[A, E, R]:
     `record` and `resume` make its calls and do not write them down; in a `replay` the first of them raises `NotRecorded`.
     Telemetry is flushed so.
     """
-    return scoped(_UNRECORDED, eff)
+    return scoped(UNRECORDED, eff)
 
 
 def is_unrecorded(call: Call) -> bool:
     """Tell whether a call stands within `unrecorded`."""
-    return any(name.startswith(_UNRECORDED) for name in call.path)
+    return any(name.startswith(UNRECORDED) for name in call.path)
 
 
 class Diverged(Exception):  # noqa: N818  # what happened, not a kind of error

@@ -1,0 +1,102 @@
+"""What a run tells: a closed union of events, each with its name, its measurements and its units."""
+
+from typing import TypeAlias
+
+from crucible.telemetry.events._feedback import (
+    BaselineUpdated,
+    FeedbackCurated,
+    FeedbackExported,
+    TriggersChecked,
+)
+from crucible.telemetry.events._runs import (
+    ArtifactSaved,
+    EffectPerformed,
+    ModelRegistered,
+    RunOpened,
+    StageFailed,
+    StageStarted,
+    StageStopped,
+    WorkflowFailed,
+    WorkflowStarted,
+    WorkflowStopped,
+)
+from crucible.telemetry.events._training import (
+    CheckpointSaved,
+    DatasetBuilt,
+    DatasetLoaded,
+    DistillationEvaluated,
+    DistillationStep,
+    EnvironmentPlayed,
+    EpochCompleted,
+    EvaluationCompleted,
+    PreferencesEvaluated,
+    PreferenceStep,
+    ReinforcementStep,
+    RolloutCompleted,
+    SampleShown,
+    TrainingStep,
+)
+
+__all__ = [
+    "ArtifactSaved",
+    "BaselineUpdated",
+    "CheckpointSaved",
+    "DatasetBuilt",
+    "DatasetLoaded",
+    "DistillationEvaluated",
+    "DistillationStep",
+    "EffectPerformed",
+    "EnvironmentPlayed",
+    "EpochCompleted",
+    "EvaluationCompleted",
+    "Event",
+    "FeedbackCurated",
+    "FeedbackExported",
+    "ModelRegistered",
+    "PreferenceStep",
+    "PreferencesEvaluated",
+    "ReinforcementStep",
+    "RolloutCompleted",
+    "RunOpened",
+    "SampleShown",
+    "StageFailed",
+    "StageStarted",
+    "StageStopped",
+    "TrainingStep",
+    "TriggersChecked",
+    "WorkflowFailed",
+    "WorkflowStarted",
+    "WorkflowStopped",
+]
+
+Event: TypeAlias = (
+    RunOpened
+    | WorkflowStarted
+    | WorkflowStopped
+    | WorkflowFailed
+    | StageStarted
+    | StageStopped
+    | StageFailed
+    | EffectPerformed
+    | DatasetLoaded
+    | DatasetBuilt
+    | TrainingStep
+    | PreferenceStep
+    | PreferencesEvaluated
+    | DistillationStep
+    | DistillationEvaluated
+    | RolloutCompleted
+    | EnvironmentPlayed
+    | ReinforcementStep
+    | EpochCompleted
+    | CheckpointSaved
+    | EvaluationCompleted
+    | SampleShown
+    | TriggersChecked
+    | FeedbackCurated
+    | FeedbackExported
+    | BaselineUpdated
+    | ArtifactSaved
+    | ModelRegistered
+)
+"""Every event a run of ours tells. Users may `tell` frozen attrs classes of their own with a `NAME`."""

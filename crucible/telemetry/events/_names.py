@@ -1,0 +1,3 @@
+"""How the names of all events begin."""
+
+PREFIX = "crucible_kitchen"
