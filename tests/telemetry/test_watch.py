@@ -88,7 +88,7 @@ def test_a_frame_has_the_last_evaluation_the_last_sample_and_the_last_failures()
 def test_a_run_that_tells_nothing_is_pointed_out_by_its_age() -> None:
     watched = told(*UNENDED)
     assert "told 5 s ago" in text_of(watched, seconds=7)
-    assert "nothing told for 43 s" in text_of(watched, seconds=45)
+    assert "silent in sft/load  nothing told for 43 s" in text_of(watched, seconds=45)
     assert "nothing told for 2 h 0 min" in text_of(watched, seconds=7202)
     assert "nothing told yet" in text_of(Watched())
 

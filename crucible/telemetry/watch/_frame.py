@@ -91,14 +91,19 @@ def _block(value: float, low: float, high: float) -> str:
 
 def _status(watched: Watched, now: datetime) -> Text:
     standing = watched.standing
-    text = Text(_WORDS[standing.state], style=_STYLES[standing.state])
+    quiet = quiet_seconds(watched, now)
+    is_silent = standing.state == "open" and quiet >= QUIET_SECONDS
+    text = (
+        Text("silent", style="bold yellow")
+        if is_silent
+        else Text(_WORDS[standing.state], style=_STYLES[standing.state])
+    )
     if standing.path:
         text.append(f" in {_cut(standing.path)}", style="default")
     if standing.state == "open":
-        quiet = quiet_seconds(watched, now)
         if watched.last_told is None:
             text.append("  nothing told yet", style="yellow")
-        elif quiet >= QUIET_SECONDS:
+        elif is_silent:
             text.append(f"  nothing told for {age(quiet)}", style="bold yellow")
         elif quiet >= 1:
             text.append(f"  told {age(quiet)} ago", style="dim")
