@@ -93,13 +93,10 @@ def _status(watched: Watched, now: datetime) -> Text:
     standing = watched.standing
     quiet = quiet_seconds(watched, now)
     is_silent = standing.state == "open" and quiet >= QUIET_SECONDS
-    text = (
-        Text("silent", style="bold yellow")
-        if is_silent
-        else Text(_WORDS[standing.state], style=_STYLES[standing.state])
-    )
+    word, style = ("silent", "bold yellow") if is_silent else (_WORDS[standing.state], _STYLES[standing.state])
+    text = Text().append(word, style=style)
     if standing.path:
-        text.append(f" in {_cut(standing.path)}", style="default")
+        text.append(f" in {_cut(standing.path)}")
     if standing.state == "open":
         if watched.last_told is None:
             text.append("  nothing told yet", style="yellow")
@@ -172,10 +169,10 @@ def _words(watched: Watched) -> Iterator[RenderableType]:
         yield Text(f"\nevaluated  {_evaluation(watched.last_evaluation)}")
     if watched.last_sample is not None:
         said = watched.last_sample.attributes
-        sample = Text(f"\nsample at step {_cut(str(said.get('step')))}\n", style="dim")
+        sample = Text().append(f"\nsample at step {_cut(str(said.get('step')))}\n", style="dim")
         for word, name in (("asked   ", "prompt"), ("answered", "answer"), ("expected", "expected")):
             if said.get(name):
-                sample.append(f"  {word}  ", style="dim").append(_cut(str(said[name])), style="default").append("\n")
+                sample.append(f"  {word}  ", style="dim").append(_cut(str(said[name]))).append("\n")
         sample.right_crop(1)
         yield sample
     if watched.failures:
