@@ -101,15 +101,14 @@ class BackendRef:
             message = "a key does not belong in a file that is kept and shared"
             yield Problem(path="options.api_key", message=message, fix="set the variable TINKER_API_KEY instead")
 
-    @rule("id", "fallback.id")
-    def _falls_back_on_another(self) -> Iterator[Problem]:
-        seen, other = {self.id}, self.fallback
-        while other is not None and other.id not in seen:
-            seen.add(other.id)
-            other = other.fallback
-        if other is not None and self.fallback is other:
-            message = f"falls back from {self.id!r} on {other.id!r} again"
-            yield Problem(path="fallback.id", message=message, fix="name another backend, or leave the fallback out")
+    @rule("id", "fallback")
+    def _falls_back_on_others(self) -> Iterator[Problem]:
+        path, other = "fallback", self.fallback
+        while other is not None and other.id != self.id:
+            path, other = f"{path}.fallback", other.fallback
+        if other is not None:
+            message = f"comes back to {self.id!r}, which could not be used"
+            yield Problem(path=f"{path}.id", message=message, fix="name another backend, or leave the fallback out")
 
 
 @attrs.frozen(kw_only=True)

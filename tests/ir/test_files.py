@@ -1,6 +1,7 @@
 """Specs in files: old ones are read, new ones are whole."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from crucible.ir import (
     save,
 )
 from tests.ir.examples import EVERYTHING
+from tests.sources import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
 EARLY = Experiment(
@@ -143,3 +145,14 @@ def test_a_format_without_its_package_says_what_to_install(
     if package == "yaml":
         with pytest.raises(ImportError, match="PyYAML is not installed"):
             loads("a: 1", "yaml")
+
+
+def test_reading_without_cattrs_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['cattrs'] = None\n"
+        "from crucible.ir import ModelRef, decode, problems_of\n"
+        "assert problems_of(ModelRef(id='')) != ()\n"
+        "decode({'id': 'a'})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "ImportError: cattrs is not installed: pip install 'crucible-llm[specs]'"

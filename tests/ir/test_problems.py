@@ -188,6 +188,25 @@ def test_data_without_end_is_a_problem_and_no_crash() -> None:
     assert problem.message == "is nested too deeply"
 
 
+@pytest.mark.parametrize("fallback", [7, {"id": "noop", "fallback": 7}, {"id": 7, "fallback": {"id": "torch"}}])
+def test_a_fallback_that_cannot_be_read_is_one_problem_at_any_depth(fallback: object) -> None:
+    (problem,) = problems({**encode(EVERYTHING["supervised"]), "backend": {"id": "torch", "fallback": fallback}})
+    assert problem.path.startswith("backend.fallback")
+
+
+@pytest.mark.parametrize(
+    ("created_at", "message"),
+    [
+        ("yesterday", "must be a date and a time, not the text 'yesterday'"),
+        ("2026-01-31", "must have a time zone"),
+        (20260131, "must be a date and a time, not 20260131"),
+    ],
+)
+def test_a_time_is_a_whole_one(created_at: object, message: str) -> None:
+    (problem,) = problems({**encode(EVERYTHING["supervised"]), "created_at": created_at})
+    assert (problem.path, problem.message) == ("created_at", message)
+
+
 def test_whole_numbers_are_fine_for_numbers() -> None:
     data = encode(EVERYTHING["supervised"])
     broken = changed(data, ("training", "learning_rate"), lambda parent, key: parent.__setitem__(key, 1))

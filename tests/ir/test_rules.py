@@ -56,6 +56,10 @@ BROKEN: list[tuple[Any, str]] = [
     (DatasetRef(name="d", provider="reasoning_gym", revision="r"), "revision"),
     (BackendRef(id="tinker", options={"api_key": "tml-x"}), "options.api_key"),
     (BackendRef(id="torch", fallback=BackendRef(id="torch")), "fallback.id"),
+    (
+        BackendRef(id="torch", fallback=BackendRef(id="noop", fallback=BackendRef(id="torch"))),
+        "fallback.fallback.id",
+    ),
     (OutputSpec(name="o", sink="stdout", path="p"), "path"),
     (OutputSpec(name="o", sink="stdout", formats=("parquet",)), "formats"),
     (LoraSpec(train_mlp=False, train_attn=False), ""),
