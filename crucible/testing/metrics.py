@@ -45,7 +45,7 @@ def check_metrics_store(make: Callable[[], Handlers[MetricsStore]], *, run_id: s
         "recording again doubles nothing, and the first stands": _repeating(run_id),
         "numbers come back bit for bit": _fidelity(run_id),
         "metadata and names come back as they were": _payloads(run_id),
-        "runs are apart": _runs(run_id),
+        "runs are apart, and can be deleted": _runs(run_id),
         "a run without points is unknown": _unknown(run_id),
     }
     obey(make, laws)
@@ -124,6 +124,12 @@ def _runs(run_id: str) -> Law:
         yield from perform(MetricsStore.record, other, [point(0, value=index)])
     for index, other in enumerate((run_id, *others)):
         require_equal((yield from perform(MetricsStore.read, other)), (point(0, value=index),), f"run {other!r}")
+    for _ in range(2):
+        yield from perform(MetricsStore.delete_run, run_id)
+    yield from refused("reading a deleted run", perform(MetricsStore.read, run_id), UnknownRun)
+    for index, other in enumerate(others, start=1):
+        require_equal((yield from perform(MetricsStore.read, other)), (point(0, value=index),), f"run {other!r}")
+    require_equal((yield from perform(MetricsStore.record, run_id, [point(0)])), 1, "points recorded after a deletion")
 
 
 @do

@@ -152,7 +152,7 @@ def _archive(experiment: Id, /, *, to: Path, delete_runs: bool = False, runs: Ru
     Args:
         experiment: its id, or the beginning of it
         to: the folder to write, which is not there yet
-        delete_runs: forget the events of its runs afterwards; their metrics stay
+        delete_runs: forget its runs afterwards
         runs: the folder that it is kept in
     """
     done = _with(runs, experiment, lambda id_: archive(id_, to, delete_runs=delete_runs))

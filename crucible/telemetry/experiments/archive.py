@@ -94,8 +94,8 @@ def archive(
 ) -> Do[StoreError | LifecycleError, Stores, Experiment]:
     """Write a stopped experiment, its runs, their events and points to a folder, read them again, and note it.
 
-    The folder is whole or not there. Every number comes back bit for bit. With `delete_runs` the EventStore then forgets the
-    runs; their points stay in the MetricsStore, which has no operation that deletes.
+    The folder is whole or not there. Every number comes back bit for bit. With `delete_runs` both stores then forget the
+    runs.
 
     Fails: WrongStatus when the experiment is not stopped; StoreFailed when the folder is there already, or when a run was
         still being written.
@@ -112,6 +112,7 @@ def archive(
     if not delete_runs:
         return (yield from get_experiment(experiment_id))
     for run_id in experiment.run_ids:
+        yield from perform(MetricsStore.delete_run, run_id)
         yield from perform(EventStore.delete_run, run_id)
     forgotten = RunsForgotten(num_runs=len(experiment.run_ids))
     return (yield from act(experiment_id, lambda it: Success(forgotten), at=at))

@@ -138,7 +138,7 @@ class ExperimentArchived:
 
 @attrs.frozen(kw_only=True)
 class RunsForgotten:
-    """The events of its runs were deleted from the store; the archive has them."""
+    """Its runs were deleted from the stores; the archive has them."""
 
     NAME: ClassVar[str] = f"{_PREFIX}.run.forgotten"
     num_runs: int

@@ -34,3 +34,7 @@ class MetricsStore(Port, unanswered=StoreUnavailable.because):
     @abstractmethod
     async def list_metrics(self, run_id: str) -> Result[tuple[str, ...], StoreError]:
         """Give the names of a run's metrics, sorted."""
+
+    @abstractmethod
+    async def delete_run(self, run_id: str) -> Result[None, StoreError]:
+        """Forget the points of a run. Deleting what is not there is no error."""

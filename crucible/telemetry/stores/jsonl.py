@@ -62,6 +62,10 @@ class JsonlMetricsStore(MetricsStore):
         """Give the names of a run's metrics, from its file."""
         return self._points(run_id).map(lambda points: tuple(sorted({point.name for point in points})))
 
+    async def delete_run(self, run_id: str) -> Result[None, StoreError]:
+        """Delete the file of a run's metrics."""
+        return self._files.guarded(lambda: self._files.delete(run_id), run_id)
+
     def _points(self, run_id: str) -> Result[tuple[MetricPoint, ...], StoreError]:
         def known(points: tuple[MetricPoint, ...]) -> Result[tuple[MetricPoint, ...], StoreError]:
             return Success(points) if points else Failure(unrecorded(run_id))

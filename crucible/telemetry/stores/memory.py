@@ -40,6 +40,11 @@ class InMemoryMetricsStore(MetricsStore):
         """Give the names of a run's metrics."""
         return self._find(run_id).map(lambda points: tuple(sorted({point.name for point in points})))
 
+    async def delete_run(self, run_id: str) -> Result[None, StoreError]:
+        """Forget the points of a run."""
+        self._runs.pop(run_id, None)
+        return Success(None)
+
     def _find(self, run_id: str) -> Result[tuple[MetricPoint, ...], StoreError]:
         kept = self._runs.get(run_id)
         return Failure(unrecorded(run_id)) if kept is None else Success(tuple(kept.values()))

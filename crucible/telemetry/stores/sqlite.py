@@ -66,6 +66,17 @@ class SqliteMetricsStore(MetricsStore):
         """Give the names of a run's metrics, from its file."""
         return self._databases.guarded(lambda: tuple(sorted(self._series(run_id))), run_id)
 
+    async def delete_run(self, run_id: str) -> Result[None, StoreError]:
+        """Delete the run's points; its events stay."""
+
+        def deleted() -> None:
+            if self._databases.reading(run_id) is not None:
+                with self._databases.writing(run_id) as connection:
+                    connection.execute("DELETE FROM points")
+                    connection.execute("DELETE FROM series")
+
+        return self._databases.guarded(deleted, run_id)
+
     def _record(self, run_id: str, points: Sequence[MetricPoint]) -> int:
         with self._databases.writing(run_id) as connection:
             series: dict[str, int] = dict(connection.execute("SELECT name, id FROM series"))
