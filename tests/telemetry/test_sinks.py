@@ -436,7 +436,7 @@ def test_a_listener_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> N
 def test_handlers_without_stores_are_refused() -> None:
     sink: Sink = InMemorySink()
     with pytest.raises(TypeError, match=r"add EventStore\.handled_by"):
-        fan_out(noop.metrics(), sink)  # type: ignore[type-var]  # refused by the type checker too
+        fan_out(noop.metrics(), sink)  # type: ignore[arg-type]  # refused by the type checker too
 
 
 def test_no_sinks_are_fine() -> None:

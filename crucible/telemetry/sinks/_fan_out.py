@@ -18,13 +18,24 @@ Rec = TypeVar("Rec", MetricPoint, EventRecord)
 _LOGGER = logging.getLogger("crucible.telemetry")
 
 
+class _AlsoMetricsStore(Port):
+    """No program needs it, nor `_AlsoEventStore`: as further choices in a type they let mypy infer `a | b` as an argument.
+
+    Where handlers of a store are missing, the checkers' message names them.
+    """
+
+
+class _AlsoEventStore(Port):
+    """No program needs it either."""
+
+
 def log_problem(problem: SinkProblem) -> None:
     """Write a problem to the logger `crucible.telemetry`, as a warning."""
     _LOGGER.warning("%s", problem)
 
 
 def fan_out(
-    handlers: HandlersT,
+    handlers: HandlersT | Handlers[_AlsoMetricsStore] | Handlers[_AlsoEventStore],
     *sinks: Sink,
     limits: SinkLimits = SinkLimits(),
     on_problem: Callable[[SinkProblem], object] = log_problem,
