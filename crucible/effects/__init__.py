@@ -1,5 +1,6 @@
 """Effects as values: computations, the ports they need, and the handlers that carry them out."""
 
+from crucible.effects._cancelling import cancelled_by_the_program
 from crucible.effects._codec import Json, UnrecordableError, decode, digest, encode
 from crucible.effects._driver import Located
 from crucible.effects._eff import Do, Eff, attempt, do, fail, from_result, perform, pure, scoped
@@ -114,6 +115,7 @@ __all__ = [
     "both",
     "bracket",
     "cache",
+    "cancelled_by_the_program",
     "choice",
     "circuit_breaker",
     "crashing",

@@ -9,8 +9,20 @@ from typing import TypeVar
 
 import anyio
 
-from crucible.effects import Call, Do, Failure, Handlers, Hooks, Json, Proceed, Result, Success, do, show_path
-from crucible.effects._cancelling import cancelled_by_the_program
+from crucible.effects import (
+    Call,
+    Do,
+    Failure,
+    Handlers,
+    Hooks,
+    Json,
+    Proceed,
+    Result,
+    Success,
+    cancelled_by_the_program,
+    do,
+    show_path,
+)
 from crucible.telemetry.errors import StoreError
 from crucible.telemetry.experiments import Experiment, LifecycleError, UnknownExperiment, add_run, get_experiment
 from crucible.telemetry.experiments.events import ExperimentEvent, RunHeld, RunReleased
