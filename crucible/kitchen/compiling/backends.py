@@ -7,7 +7,7 @@ from typing import Never
 import attrs
 
 from crucible.effects import Handlers, deadline
-from crucible.ir import BackendRef, Experiment, ModelRef, Problem
+from crucible.ir import BackendRef, DistillationSpec, Experiment, FeedbackLoopSpec, ModelRef, Problem
 from crucible.kitchen.compiling.options import made_with, option_problems
 from crucible.kitchen.compiling.reliability import voting_of
 from crucible.kitchen.compiling.supplies import Found, Places, Supply, missing_extra
@@ -50,6 +50,7 @@ def backend_found(experiment: Experiment) -> Iterator[Found]:
     problems = [
         *option_problems(f"the backend {ref.id}", taker, ref.options, path, hidden=hidden),
         *_model_problems(experiment.model, "model"),
+        *(_saved_problems(experiment) if ref.id == "torch" else ()),
     ]
     yield from problems
     if problems:
@@ -78,6 +79,23 @@ def _model_problems(model: ModelRef, path: str) -> Iterator[Problem]:
     looks_like_a_file = model.provider == "local" or model.id.endswith(".gguf")
     if looks_like_a_file and not Path(model.id).exists():
         yield Problem(path=f"{path}.id", message=f"there is no file or folder {model.id}", fix="correct the path")
+
+
+def _saved_problems(experiment: Experiment) -> Iterator[Problem]:
+    """Name checkpoints and weights that are not on this machine's disk."""
+    training = experiment.training
+    named = training.retraining if isinstance(training, FeedbackLoopSpec) else training
+    below = "training.retraining" if isinstance(training, FeedbackLoopSpec) else "training"
+    paths = {f"{below}.{name}": getattr(named, name, None) for name in ("resume_from", "start_from", "reference_path")}
+    if isinstance(training, DistillationSpec):
+        paths |= {
+            f"training.teachers[{place}].weights_path": it.weights_path for place, it in enumerate(training.teachers)
+        }
+        for place, teacher in enumerate(training.teachers):
+            yield from _model_problems(teacher.model, f"training.teachers[{place}].model")
+    for path, saved in paths.items():
+        if saved is not None and not Path(saved).exists():
+            yield Problem(path=path, message=f"there is nothing saved at {saved}", fix="correct the path")
 
 
 def _noop(options: Mapping[str, object], experiment: Experiment) -> Supply:

@@ -24,6 +24,7 @@ from crucible.ir import (
     OutputSpec,
     ReliabilitySpec,
     SupervisedSpec,
+    TeacherSpec,
 )
 from crucible.kitchen import Context, stage
 from crucible.kitchen.compiling import Compiled, compile_experiment, standard_catalogue
@@ -37,7 +38,16 @@ from crucible.kitchen.stages.supervised import SupervisedState
 from crucible.train.errors import TrainError
 from crucible.train.ports import DatasetStore, LLMClient, VectorStore
 from crucible.train.types import DatasetConfig, Message, Row, text_of
-from tests.kitchen.compiling.experiments import EVALUATION, REINFORCEMENT, SUPERVISED, loop, problems, rehearsal, sound
+from tests.kitchen.compiling.experiments import (
+    DISTILLATION,
+    EVALUATION,
+    REINFORCEMENT,
+    SUPERVISED,
+    loop,
+    problems,
+    rehearsal,
+    sound,
+)
 
 TASK = DatasetRef(name="chain_sum", provider="reasoning_gym", options={"size": 8})
 TESTED = attrs.evolve(TASK, split="test")
@@ -57,6 +67,16 @@ def test_options_of_a_backend_are_checked_by_name_kind_and_range() -> None:
     assert wrong["backend.options.num_threads"].startswith("must be a whole number or null")
     below = problems(on(BackendRef(id="tinker", options={"connect_attempts": 0})))
     assert "connect_attempts" in below["backend.options"]
+
+
+def test_what_a_training_goes_on_from_must_be_on_this_machine(tmp_path: Path) -> None:
+    teachers = (TeacherSpec(model=ModelRef(id="t", revision="r"), weights_path=str(tmp_path / "gone")),)
+    training = attrs.evolve(DISTILLATION, teachers=teachers, start_from=str(tmp_path), evaluation=None)
+    found = problems(on(BackendRef(id="torch"), dataset=TASK, training=training))
+    assert set(found) == {"training.teachers[0].weights_path", "training.teachers[0].model.revision"}
+    again = attrs.evolve(loop(), backend=BackendRef(id="torch"))
+    spec = attrs.evolve(loop().training, retraining=SupervisedSpec(resume_from="gone"))  # type: ignore[misc]  # a loop
+    assert list(problems(attrs.evolve(again, training=spec))) == ["training.retraining.resume_from"]
 
 
 def test_no_file_has_a_tokenizer_or_a_key() -> None:

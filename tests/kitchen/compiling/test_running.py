@@ -16,7 +16,9 @@ from crucible.ir import (
     BudgetSpec,
     CircuitBreakerSpec,
     DeadlineSpec,
+    EvaluatorRef,
     Experiment,
+    FeedbackSpec,
     HedgingSpec,
     OutputSpec,
     RateLimitSpec,
@@ -116,6 +118,43 @@ def test_compiling_and_planning_perform_nothing(tmp_path: Path, monkeypatch: pyt
     assert "given in code" in str(compiled.plan())
     assert calls == []
     assert list(tmp_path.iterdir()) == []
+
+
+def broken(experiment: Experiment) -> dict[str, Experiment]:
+    """Break one thing each time; the key is where that is reported."""
+    names = method_of(experiment, standard_catalogue()).standard
+    stages = [StageDef(name=name) for name in names]
+    misspelt = (*stages[:2], StageDef(name="train_"), *stages[2:])
+    session = StageDef(name="init_session")
+    swapped = (session, *(each for each in stages if each != session))
+    assert experiment.dataset is not None
+    return {
+        "pipeline[2].name": attrs.evolve(experiment, pipeline=misspelt),
+        "pipeline[0]": attrs.evolve(experiment, pipeline=swapped),
+        "backend.options.sed": attrs.evolve(experiment, backend=BackendRef(id="noop", options={"sed": 1})),
+        "model.revision": attrs.evolve(experiment, model=attrs.evolve(experiment.model, revision="main")),
+        "dataset.name": attrs.evolve(
+            experiment, dataset=attrs.evolve(experiment.dataset, provider="file", name="no/such/file.jsonl")
+        ),
+        "outputs[0].options.wht": attrs.evolve(experiment, outputs=(OutputSpec(name="o", options={"wht": "points"}),)),
+        "evaluator.options.scor": attrs.evolve(
+            experiment, evaluator=EvaluatorRef(provider="scorers", options={"scor": "f1"})
+        ),
+        "feedback": attrs.evolve(experiment, feedback=FeedbackSpec(storage="noop")),
+        "training.epochs": attrs.evolve(experiment, training=attrs.evolve(experiment.training, epochs=0)),  # type: ignore[misc]  # on rows
+    }
+
+
+@quick
+@given(training=trainings, place=st.sampled_from(sorted(broken(rehearsal()))))
+def test_any_single_broken_thing_is_reported_at_its_place_and_nothing_is_performed(
+    training: TrainingOfRows, place: str
+) -> None:
+    calls: list[TracedCall] = []
+    experiment = broken(rehearsal(training))[place]
+    invalid = compile_experiment(experiment, handlers=trace(noop.all(), into=calls.append)).failure()
+    assert place in {problem.path for problem in invalid.problems}
+    assert calls == []
 
 
 def test_a_baseline_that_is_not_there_is_an_error_before_anything_is_done(tmp_path: Path) -> None:
