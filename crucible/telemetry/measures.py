@@ -16,7 +16,8 @@ class Measured:
 
     Args:
         numbers: what it measured, by field; `step` and `epoch` say where, not what.
-        attributes: what else it says: its texts, flags, step and epoch; anything else as text.
+        attributes: what else it says: its texts, flags, step and epoch; anything else as text. A field `path`, of something
+            that was written, is the attribute `file`: in a record, `path` is the place in the workflow.
         step: of the points it gives; None for an event that is no point of a series.
         prefix: of the names of its metrics.
     """
@@ -50,7 +51,7 @@ def measure(event: object) -> Measured:
         if isinstance(value, (int, float)) and value is not True and value is not False and name not in _NOT_MEASURED:
             numbers[name] = float(value)
         elif value is None or isinstance(value, (bool, int, float, str)):
-            attributes[name] = value
+            attributes["file" if name == "path" else name] = value
         elif isinstance(value, Mapping):
             numbers.update((key, float(number)) for key, number in value.items())
         else:

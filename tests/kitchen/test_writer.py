@@ -12,7 +12,7 @@ from crucible.effects import Do, Eff, Failure, Handlers, Journal, Result, Succes
 from crucible.kitchen import Recipe, execute, stage
 from crucible.kitchen.writer import MAX_WAITING, SAVE_SECONDS, Numbers, StoreWriter
 from crucible.telemetry.errors import StoreUnavailable
-from crucible.telemetry.events import EvaluationCompleted
+from crucible.telemetry.events import CheckpointSaved, EvaluationCompleted
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import MetricPoint
 from tests.kitchen.fakes import (
@@ -297,3 +297,11 @@ def test_a_store_that_is_down_is_not_asked_again_for_each_event_beyond_the_limit
             anyio.run(writer.flush)
     assert len(asked) == 8
     assert writer.num_waiting == 4 * MAX_WAITING
+
+
+def test_what_was_written_and_where_in_the_workflow_are_told_apart() -> None:
+    stores = open_stores()
+    writer = writer_to(stores.handlers())
+    writer.append(("dinner", "save"), CheckpointSaved(step=3, path="runs/1/checkpoint"))
+    anyio.run(writer.flush)
+    assert (stores.texts("evening", "path"), stores.texts("evening", "file")) == (["dinner/save"], ["runs/1/checkpoint"])

@@ -191,6 +191,9 @@ class SqliteEventStore(EventStore):
             if value is not None:
                 query += f" AND {condition}"
                 values.append(value)
+        if wanted.last is not None and not wanted.attributes:  # attributes are looked at below, so all are needed
+            query += " ORDER BY sequence DESC LIMIT ?"
+            values.append(wanted.last)
         rows = connection.execute(query, values)
         return wanted.select(
             tuple(
