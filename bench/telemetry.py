@@ -17,11 +17,11 @@ from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Never
+from typing import Any, ClassVar, Never, TypeAlias
 
 import attrs
 
-from crucible.effects import Do, Interpret, do, perform, tell, telling_to
+from crucible.effects import Do, Interpret, do, perform, pure, tell, telling_to
 from crucible.kitchen.writer import StoreWriter
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores import InMemoryEventStore, SqliteEventStore, SqliteMetricsStore
@@ -30,6 +30,8 @@ STEPS = 20_000
 NAMES = ("loss", "grad_norm", "learning_rate", "tokens", "reward")
 REPETITIONS = {"ours": 5, "ours, points": 5, "tensorboardX": 3, "wandb offline": 3, "trackio": 5, "mlflow sqlite": 2}
 RUN = "bench"
+
+Told: TypeAlias = Sequence[tuple[int, dict[str, float]]]
 
 
 @attrs.frozen(kw_only=True)
@@ -62,20 +64,18 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-# Each gives the seconds of writing, and those of reading one series of 20,000 points back where it has a reader of its own.
+# Each writes what is told into a folder, and gives the seconds it took.
 
 
-def ours(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+def ours(folder: Path, told: Told) -> float:
     return through_a_run(folder, told, SqliteEventStore(folder))
 
 
-def ours_alone(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+def ours_alone(folder: Path, told: Told) -> float:
     return through_a_run(folder, told, InMemoryEventStore())
 
 
-def through_a_run(
-    folder: Path, told: Sequence[tuple[int, dict[str, float]]], events: EventStore
-) -> tuple[float, float]:
+def through_a_run(folder: Path, told: Told, events: EventStore) -> float:
     handlers = MetricsStore.handled_by(SqliteMetricsStore(folder)) | EventStore.handled_by(events)
     handlers.run(perform(EventStore.open_run, RUN)).unwrap()
 
@@ -88,13 +88,10 @@ def through_a_run(
         return StoreWriter(RUN, interpret, clock=lambda: datetime.now(UTC))
 
     work = telling_to(writer, training())
-    seconds = timed(lambda: handlers.run(work))
-    fresh = MetricsStore.handled_by(SqliteMetricsStore(folder))
-    reading = timed(lambda: require(fresh.run(perform(MetricsStore.read, RUN, name="loss")).unwrap()))
-    return seconds, reading
+    return timed(lambda: handlers.run(work))
 
 
-def tensorboardx(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+def tensorboardx(folder: Path, told: Told) -> float:
     writer = sdk("tensorboardX").SummaryWriter(str(folder))
 
     def write() -> None:
@@ -103,10 +100,10 @@ def tensorboardx(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> 
                 writer.add_scalar(name, value, step)
         writer.close()
 
-    return timed(write), math.nan
+    return timed(write)
 
 
-def wandb(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
+def wandb(folder: Path, told: Told) -> float:
     library = sdk("wandb")
     settings = library.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True, disable_git=True)
     run = library.init(project="bench", dir=str(folder), mode="offline", settings=settings)
@@ -116,12 +113,11 @@ def wandb(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[f
             run.log(values, step=step)
         run.finish()
 
-    return timed(write), math.nan
+    return timed(write)
 
 
-def trackio(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
-    os.environ["TRACKIO_DIR"] = str(folder)
-    library, storage = sdk("trackio"), sdk("trackio.sqlite_storage").SQLiteStorage
+def trackio(folder: Path, told: Told) -> float:
+    library = sdk("trackio")
     library.init(project="bench", name=RUN, embed=False, auto_log_gpu=False, auto_log_cpu=False)
 
     def write() -> None:
@@ -129,12 +125,10 @@ def trackio(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple
             library.log(values, step=step)
         library.finish()
 
-    seconds = timed(write)
-    return seconds, timed(lambda: require(storage.get_logs("bench", RUN)))
+    return timed(write)
 
 
-def mlflow(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[float, float]:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+def mlflow(folder: Path, told: Told) -> float:
     metric = sdk("mlflow.entities").Metric
     client = sdk("mlflow").MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     run = client.create_run(client.create_experiment("bench", artifact_location=folder.as_uri())).info.run_id
@@ -149,8 +143,27 @@ def mlflow(folder: Path, told: Sequence[tuple[int, dict[str, float]]]) -> tuple[
                 waiting.clear()
         client.set_terminated(run)
 
-    seconds = timed(write)
-    return seconds, timed(lambda: require(client.get_metric_history(run, "loss")))
+    return timed(write)
+
+
+# Each reads one series of what is in a folder.
+
+
+def read_ours(folder: Path) -> float:
+    handlers = MetricsStore.handled_by(SqliteMetricsStore(folder))
+    handlers.run(pure(None))  # the first run of a process imports the event loop
+    return timed(lambda: require(handlers.run(perform(MetricsStore.read, RUN, name="loss")).unwrap()))
+
+
+def read_trackio(folder: Path) -> float:
+    storage = sdk("trackio.sqlite_storage").SQLiteStorage
+    return timed(lambda: require(storage.get_logs("bench", RUN)))
+
+
+def read_mlflow(folder: Path) -> float:
+    client = sdk("mlflow").MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    [run] = client.search_runs([client.get_experiment_by_name("bench").experiment_id])
+    return timed(lambda: require(client.get_metric_history(run.info.run_id, "loss")))
 
 
 def require(found: Sequence[object]) -> None:
@@ -159,7 +172,7 @@ def require(found: Sequence[object]) -> None:
         raise SystemExit(f"{len(found)} points came back, not {STEPS}")
 
 
-WAYS: Mapping[str, Callable[[Path, Sequence[tuple[int, dict[str, float]]]], tuple[float, float]]] = {
+WRITE: Mapping[str, Callable[[Path, Told], float]] = {
     "ours": ours,
     "ours, points": ours_alone,
     "tensorboardX": tensorboardx,
@@ -167,30 +180,40 @@ WAYS: Mapping[str, Callable[[Path, Sequence[tuple[int, dict[str, float]]]], tupl
     "trackio": trackio,
     "mlflow sqlite": mlflow,
 }
+READ: Mapping[str, Callable[[Path], float]] = {
+    "ours": read_ours,
+    "ours, points": read_ours,
+    "trackio": read_trackio,
+    "mlflow sqlite": read_mlflow,
+}
 
 
-def work(way: str, folder: Path) -> None:
-    """Measure one way in this process, and print what it took as the last line."""
+def work(what: str, way: str, folder: Path) -> None:
+    """Measure one thing in this process, and print what it took as the last line."""
     with redirect_stdout(sys.stderr):
-        told = list(numbers())
-        took = WAYS[way](folder, told)
-    print(json.dumps(took))
+        seconds = WRITE[way](folder, list(numbers())) if what == "write" else READ[way](folder)
+    print(json.dumps(seconds))
 
 
 def measured(way: str) -> tuple[float, float]:
-    """Measure one way in a process of its own."""
+    """Measure writing and then reading, where the way has a reader, each in a process of its own."""
     with TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, way, folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "HOME": folder})
+        writing = in_a_process("write", way, folder)
+        return writing, in_a_process("read", way, folder) if way in READ else math.nan
+
+
+def in_a_process(what: str, way: str, folder: str) -> float:
+    quiet = {"HOME": folder, "TRACKIO_DIR": folder, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, __file__, what, way, folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **quiet})
     if done.returncode:
         raise SystemExit(f"{way} failed:\n{done.stderr[-2000:]}")
-    writing, reading = json.loads(done.stdout.splitlines()[-1])
-    return writing, reading
+    return float(json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:
     """Measure all ways in turn, and print a table."""
-    took: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+    took: dict[str, list[tuple[float, float]]] = {way: [] for way in WRITE}
     for number in range(max(REPETITIONS.values())):
         for way, times in REPETITIONS.items():
             if number < times:
@@ -208,8 +231,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    arguments: Any = sys.argv[1:]
+    arguments = sys.argv[1:]
     if arguments:
-        work(arguments[0], Path(arguments[1]))
+        work(arguments[0], arguments[1], Path(arguments[2]))
     else:
         main()
