@@ -9,6 +9,7 @@
 
 from crucible.engine.checkpoint import read_adapter
 from crucible.engine.custom_loss import CustomLoss
+from crucible.engine.durable import remove_directory
 from crucible.engine.errors import (
     BatchError,
     CheckpointError,
@@ -83,5 +84,6 @@ __all__ = [
     "UnknownLossError",
     "load_model",
     "read_adapter",
+    "remove_directory",
     "wrap_model",
 ]

@@ -46,6 +46,23 @@ def write_directory(target: Path, files: Mapping[str, bytes]) -> None:
     _remove(_sibling(target, "previous"))
 
 
+def remove_directory(target: Path) -> None:
+    """Remove a directory, if it is there: a reader finds all of it or nothing.
+
+    Raises:
+        CheckpointError: the file system refused.
+    """
+    target = target.absolute()
+    removed = _sibling(target, "removed")
+    try:
+        _remove(removed)
+        if target.exists():
+            target.rename(removed)
+            shutil.rmtree(removed)
+    except OSError as error:
+        raise CheckpointError(f"{target} was not removed ({error.strerror or error})") from error
+
+
 def recover(target: Path) -> None:
     """Put the previous directory back if a crash between two renames left none at `target`."""
     target = target.absolute()

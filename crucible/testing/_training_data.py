@@ -42,6 +42,26 @@ def with_inputs(example: Datum, inputs: Mapping[str, TensorData]) -> Datum:
     return Datum(model_input=example.model_input, loss_fn_inputs=inputs)
 
 
+def judged(data: Sequence[Datum], logprobs: Sequence[Sequence[float]], advantage: float) -> tuple[Datum, ...]:
+    """Make policy-loss examples of supervised ones: every trained position was sampled and is worth `advantage`."""
+    return tuple(
+        with_inputs(
+            item,
+            {
+                "target_tokens": item.loss_fn_inputs["target_tokens"],
+                "logprobs": TensorData.floats(old),
+                "advantages": TensorData.floats([advantage if logprob else 0.0 for logprob in old]),
+            },
+        )
+        for item, old in zip(data, logprobs, strict=True)
+    )
+
+
+def filled(item: Datum, number: float) -> TensorData:
+    """Make an array for a loss that is the same number everywhere."""
+    return TensorData.floats([number] * len(item.model_input))
+
+
 @do
 def learned(
     session: TrainingSession, data: Sequence[Datum], *, loss_fn: LossFn = "cross_entropy"

@@ -54,6 +54,7 @@ def check_training_with_sampling(
     laws = {
         "trainer and sampler agree on every log-probability": _agreement(model, tolerance),
         "saved weights are a fixed version, better at what was trained": _versions(model, learning_rate, tolerance),
+        "weights that were deleted are gone, what samples from them goes on, and others stay": _deleting(model),
     }
     obey(make, laws)
 
@@ -231,6 +232,23 @@ def _versions(model: str, rate: float, tolerance: float) -> Do[TrainError, Train
     yield from perform(TrainingClient.save_sampler_weights, session, "contract")  # under the same name
     same = yield from _likelihood(config, tokenizer)
     require_close(same, better, "the log-likelihood under saved weights after more training", tolerance=tolerance)
+
+
+@do
+def _deleting(model: str) -> Do[TrainError, TrainingClient | SamplingClient, None]:
+    session = yield from perform(TrainingClient.start_session, SessionConfig(model=model))
+    tokenizer = yield from perform(TrainingClient.get_tokenizer, session)
+    going = yield from perform(TrainingClient.save_sampler_weights, session, "going")
+    staying = yield from perform(TrainingClient.save_sampler_weights, session, "staying")
+    config = SamplingConfig(model=model, weights_path=going.path)
+    sampler = yield from perform(SamplingClient.start_session, config)
+    before = yield from perform(SamplingClient.compute_logprobs, sampler, _prompts(tokenizer))
+    yield from perform(TrainingClient.delete_sampler_weights, going)
+    after = yield from perform(SamplingClient.compute_logprobs, sampler, _prompts(tokenizer))
+    require_equal(after, before, "what a sampler says whose weights were deleted")
+    yield from refused("opening deleted weights", perform(SamplingClient.start_session, config), NotFound)
+    yield from perform(SamplingClient.start_session, attrs.evolve(config, weights_path=staying.path))
+    yield from perform(TrainingClient.delete_sampler_weights, going)
 
 
 @do

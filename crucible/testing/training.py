@@ -7,19 +7,22 @@ from typing import TypeAlias
 import attrs
 
 from crucible.effects import Do, Eff, Handlers, do, perform
-from crucible.testing._laws import (
-    Laws,
-    obey,
-    refused,
-    require,
-    require_close,
-    require_equal,
-    require_falling,
+from crucible.testing._laws import Laws, obey, refused, require, require_close, require_equal, require_falling
+from crucible.testing._training_data import (
+    TEXTS,
+    datum,
+    examples,
+    filled,
+    judged,
+    learned,
+    looked,
+    stepped,
+    trained,
+    with_inputs,
 )
-from crucible.testing._training_data import TEXTS, datum, examples, learned, looked, stepped, trained, with_inputs
 from crucible.train.errors import InvalidRequest, NonFiniteLoss, NotFound, SequenceTooLong, SessionClosed, TrainError
 from crucible.train.ports import TrainingClient
-from crucible.train.types import AdamParams, Datum, Future, SessionConfig, TensorData, TrainingSession
+from crucible.train.types import AdamParams, Datum, Future, SessionConfig, TrainingSession
 
 Law: TypeAlias = Do[TrainError, TrainingClient, None]
 
@@ -67,6 +70,7 @@ class _Suite:
             "what is not saved is not found": self.missing_checkpoint(),
             "saved sampler weights say what they are": self.sampler_weights(),
             "a name used again replaces nothing": self.names(),
+            "deleting weights deletes nothing else, and may be repeated": self.deleting(),
             "a closed session is closed, others are not": self.closing(),
             "bad batches are refused and do no harm": self.bad_batches(),
         }
@@ -161,7 +165,7 @@ class _Suite:
         before = yield from looked(session, data)
         for _ in range(3):
             now = yield from looked(session, data)
-            yield from learned(session, _judged(data, now.logprobs, advantage), loss_fn="importance_sampling")
+            yield from learned(session, judged(data, now.logprobs, advantage), loss_fn="importance_sampling")
             yield from stepped(session, self.rate)
         after = yield from looked(session, data)
         gain = sum(map(sum, after.logprobs)) - sum(map(sum, before.logprobs))
@@ -236,6 +240,18 @@ class _Suite:
         require_close(loss, before.loss, "the loss of what was saved first", tolerance=self.tolerance)
 
     @do
+    def deleting(self) -> Law:
+        session, data = yield from self.opened()
+        checkpoint = yield from perform(TrainingClient.save_checkpoint, session, "kept")
+        weights = yield from perform(TrainingClient.save_sampler_weights, session, "kept")
+        for _ in range(2):
+            yield from perform(TrainingClient.delete_sampler_weights, weights)
+        elsewhere = attrs.evolve(weights, path=checkpoint.path)
+        yield from refused("a checkpoint", perform(TrainingClient.delete_sampler_weights, elsewhere), InvalidRequest)
+        yield from perform(TrainingClient.restore_session, self.config, checkpoint.path)
+        yield from trained(session, data, self.rate, 1)
+
+    @do
     def closing(self) -> Law:
         session, data = yield from self.opened()
         other, _ = yield from self.opened()
@@ -257,7 +273,7 @@ class _Suite:
         aimless = with_inputs(data[1], {"weights": data[1].loss_fn_inputs["weights"]})
         error = yield from refused("an example without targets", learned(session, [data[0], aimless]), InvalidRequest)
         require_equal(getattr(error, "index", None), 1, "the index of the bad example")
-        broken = with_inputs(data[0], {**data[0].loss_fn_inputs, "weights": _filled(data[0], math.nan)})
+        broken = with_inputs(data[0], {**data[0].loss_fn_inputs, "weights": filled(data[0], math.nan)})
         yield from refused("a weight of NaN", learned(session, [broken]), NonFiniteLoss, InvalidRequest)
         token = data[0].model_input.tokens[0]
         long = datum((token,) * (session.max_length + 2))
@@ -267,25 +283,6 @@ class _Suite:
         losses = yield from trained(session, data, self.rate, 1)
         for found, wanted in zip(losses, (yield from trained(clean, data, self.rate, 1)), strict=True):
             require_close(found, wanted, "the loss after refused batches", tolerance=self.tolerance)
-
-
-def _judged(data: Sequence[Datum], logprobs: Sequence[Sequence[float]], advantage: float) -> tuple[Datum, ...]:
-    """Make policy-loss examples of supervised ones: every trained position was sampled and is worth `advantage`."""
-    return tuple(
-        with_inputs(
-            item,
-            {
-                "target_tokens": item.loss_fn_inputs["target_tokens"],
-                "logprobs": TensorData.floats(old),
-                "advantages": TensorData.floats([advantage if logprob else 0.0 for logprob in old]),
-            },
-        )
-        for item, old in zip(data, logprobs, strict=True)
-    )
-
-
-def _filled(item: Datum, number: float) -> TensorData:
-    return TensorData.floats([number] * len(item.model_input))
 
 
 def _uses(session: TrainingSession, data: Sequence[Datum]) -> dict[str, Eff[object, TrainError, TrainingClient]]:

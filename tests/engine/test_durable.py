@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from crucible.engine import Adam, CheckpointError, LoadedModel, Trainer
+from crucible.engine import Adam, CheckpointError, LoadedModel, Trainer, remove_directory
 from crucible.engine.durable import recover, write_directory
 from tests.engine.tiny import LORA, example
 
@@ -113,6 +113,22 @@ def test_a_crash_between_two_renames_is_mended(tmp_path: Path) -> None:
     target.rename(tmp_path / ".target.previous")
     recover(target)
     assert content(target) == OLD
+
+
+def test_a_directory_is_removed_and_what_stands_beside_it_stays(tmp_path: Path) -> None:
+    for name in ("gone", "kept"):
+        write_directory(tmp_path / name, OLD)
+    (tmp_path / ".gone.removed").mkdir()  # from a removal that was broken off
+    for _ in range(2):
+        remove_directory(tmp_path / "gone")
+        assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert content(tmp_path / "kept") == OLD
+
+
+def test_what_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(CheckpointError, match="was not removed"):
+        remove_directory(tmp_path / "file")
 
 
 def test_a_parent_that_cannot_be_made(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A contract suite is worth what it catches: each of these handlers breaks one promise, and is found out."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -24,9 +25,10 @@ from crucible.testing import (
     check_model_registry,
     check_sampling_client,
     check_training_client,
+    check_training_with_sampling,
     check_vector_store,
 )
-from crucible.train.errors import InvalidRequest
+from crucible.train.errors import InvalidRequest, SessionClosed
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
@@ -36,6 +38,7 @@ from crucible.train.types import (
     ForwardBackwardOutput,
     OptimStepOutput,
     Sample,
+    SamplerWeights,
 )
 
 R = TypeVar("R")
@@ -128,7 +131,8 @@ def test_a_training_client_that_takes_the_gradient_of_forward_is_found_out() -> 
 def test_a_training_client_that_takes_every_batch_is_found_out() -> None:
     async def around(call: Call, proceed: Proceed) -> Result[object, object]:
         result = await proceed(call)
-        if isinstance(result, Failure) and isinstance(result.failure(), InvalidRequest):
+        is_batch = call.operation == TrainingClient.forward_backward
+        if is_batch and isinstance(result, Failure) and isinstance(result.failure(), InvalidRequest):
             return await proceed(
                 attrs.evolve(
                     call, operation=TrainingClient.optim_step, arguments=(call.arguments[0], AdamParams()), keywords={}
@@ -145,6 +149,56 @@ def test_a_training_client_that_replaces_a_checkpoint_of_the_same_name_is_found_
         check_training_client(
             lambda: spoiling(noop.training(max_length=256), "TrainingClient.save_checkpoint", renamed), model="noop"
         )
+
+
+@pytest.mark.parametrize(
+    ("promise", "check", "change"),
+    [
+        (
+            "weights that were deleted are gone",
+            partial(check_training_with_sampling, model="noop"),
+            lambda path: f"{path}2",
+        ),
+        (
+            "weights that were deleted are gone",
+            partial(check_training_with_sampling, model="noop"),
+            lambda path: path.replace("going", "staying"),
+        ),
+        (
+            "deleting weights deletes nothing else",
+            partial(check_training_client, model="noop"),
+            lambda path: path.replace("/checkpoint/", "/weights/"),
+        ),
+    ],
+)
+def test_a_training_client_that_deletes_something_else_is_found_out(
+    promise: str, check: Callable[[Callable[[], Handlers[Any]]], None], change: Callable[[str], str]
+) -> None:
+    def changed(call: Call) -> Call:
+        [weights] = cast("tuple[SamplerWeights]", call.arguments)
+        return with_argument(call, 0, attrs.evolve(weights, path=change(weights.path)))
+
+    def make() -> Handlers[TrainingClient | SamplingClient]:
+        shelf = noop.Shelf()
+        both = noop.training(max_length=256, shelf=shelf) | noop.sampling(max_length=256, shelf=shelf)
+        return calling(both, "TrainingClient.delete_sampler_weights", changed)
+
+    with pytest.raises(ContractViolationError, match=promise):
+        check(make)
+
+
+def test_a_training_client_whose_deletion_ends_samplers_is_found_out() -> None:
+    deleted = False
+
+    async def around(call: Call, proceed: Proceed) -> Result[object, object]:
+        nonlocal deleted
+        deleted = deleted or call.name == "TrainingClient.delete_sampler_weights"
+        if deleted and call.name == "SamplingClient.compute_logprobs":
+            return Failure(SessionClosed(session_id="any"))
+        return await proceed(call)
+
+    with pytest.raises(ContractViolationError, match="weights that were deleted are gone"):
+        check_training_with_sampling(lambda: noop.all().wrap(around), model="noop")
 
 
 def renamed(saved: object) -> object:

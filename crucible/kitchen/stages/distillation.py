@@ -15,11 +15,10 @@ from crucible.kitchen.stages.policy import (
     OnPolicyConfig,
     OnPolicyState,
     Updated,
-    sampling_from,
-    save_policy,
     target_logprobs,
 )
 from crucible.kitchen.stages.positions import position_of
+from crucible.kitchen.stages.samplers import with_present_weights
 from crucible.kitchen.stages.setup import optimization_of
 from crucible.kitchen.states import Batched, Tokenized
 from crucible.telemetry.events import DistillationEvaluated, DistillationStep
@@ -197,22 +196,22 @@ def student_inference(
 ) -> Do[TrainError, TrainingClient | SamplingClient, Context[Collected[DistillationState]]]:
     """Let the student, as it is now, answer the prompts, and reward each token by minus its KL to the teachers."""
     base, config = context.state.base, context.state.base.config
-    policy = yield from save_policy(base, f"policy_{base.batches_done:06d}")
     params = SamplingParams(
         max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + 1_000_003 * base.batches_done
     )
-    groups = yield from sampling_from(
-        policy,
+    sampled = yield from with_present_weights(
+        base.session,
+        f"policy_{base.batches_done:06d}",
         lambda session: perform(
             SamplingClient.sample, session, context.state.prompts, params, num_samples=config.group_size
         ),
     )
-    data = answers_as_data(context.state.prompts, groups)
+    data = answers_as_data(context.state.prompts, sampled.value)
     teachers = yield from teachers_view(base.teachers, data, config.teacher_batch)
     penalised = reverse_kl_advantages(data, teachers, coef=config.kl_coef, discount=config.kl_discount)
     return context.to(
         Collected(
-            base=attrs.evolve(base, policy=policy),
+            base=attrs.evolve(base, policy=sampled.policy),
             data=penalised.data,
             loss=importance_sampling(),
             metrics={"teacher_kl": penalised.kl, "num_sequences": float(len(data))},
@@ -259,9 +258,12 @@ def evaluate_distillation(
     questions = yield from held_out_questions(measured, ChatTemplateRenderer(state.tokenizer))
     prompts = [question.prompt for question in questions]
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed)
-    policy = yield from save_policy(state, f"compared_{state.step:06d}")
-    groups = yield from sampling_from(policy, lambda session: perform(SamplingClient.sample, session, prompts, params))
-    data = answers_as_data(prompts, groups)
+    sampled = yield from with_present_weights(
+        state.session,
+        f"compared_{state.step:06d}",
+        lambda session: perform(SamplingClient.sample, session, prompts, params),
+    )
+    data = answers_as_data(prompts, sampled.value)
     seen = yield from teachers_view(state.teachers, data, config.teacher_batch)
     metrics = {"teacher_kl": reverse_kl_advantages(data, seen).kl}
     yield from tell(DistillationEvaluated(step=state.step, metrics=metrics, num_prompts=len(prompts)))

@@ -11,14 +11,14 @@ from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
 from crucible.kitchen.stage import generic_stage
-from crucible.kitchen.stages.samplers import with_sampler
+from crucible.kitchen.stages.samplers import with_present_weights
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import EvaluationCompleted, SampleShown
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
 from crucible.train.questions import Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
-from crucible.train.types import SamplingConfig, SamplingParams, SamplingSession, text_of
+from crucible.train.types import SamplingParams, SamplingSession, text_of
 
 S = TypeVar("S", bound=TrainingState[TrainingConfig])
 
@@ -32,10 +32,13 @@ def evaluate(
     if config is None:
         return context
     questions = yield from held_out_questions(config, ChatTemplateRenderer(state.tokenizer))
-    weights = yield from perform(TrainingClient.save_sampler_weights, state.session, f"evaluated_{state.step:06d}")
-    sampling = SamplingConfig(model=weights.model, weights_path=weights.path)
     renderer = ChatTemplateRenderer(state.tokenizer)
-    answers = yield from with_sampler(sampling, lambda session: greedy_answers(session, questions, config, renderer))
+    sampled = yield from with_present_weights(
+        state.session,
+        f"evaluated_{state.step:06d}",
+        lambda session: greedy_answers(session, questions, config, renderer),
+    )
+    answers = sampled.value
     report = yield from judge(config, questions, answers)
     metrics = dict(report.metrics)
     yield from tell(EvaluationCompleted(step=state.step, metrics=metrics, num_examples=len(questions)))

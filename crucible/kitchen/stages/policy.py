@@ -1,15 +1,14 @@
 """Training on what the policy itself did: sampling from the weights as they are, and updates on the data of that."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do, perform
+from crucible.effects import Do, do, perform
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
-from crucible.kitchen.stages.samplers import with_sampler
 from crucible.kitchen.states import TrainingState
 from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.algorithms.minibatches import minibatches
@@ -26,14 +25,10 @@ from crucible.train.types import (
     ModelInput,
     OptimStepOutput,
     SamplerWeights,
-    SamplingConfig,
     SamplingSession,
 )
 from crucible.train.types.trajectories import PolicyDatum
 
-A = TypeVar("A")
-E = TypeVar("E")
-R = TypeVar("R")
 C_co = TypeVar("C_co", bound="OnPolicyConfig", covariant=True)
 S = TypeVar("S", bound="OnPolicyState[OnPolicyConfig]")
 S_co = TypeVar("S_co", bound="OnPolicyState[OnPolicyConfig]", covariant=True)
@@ -66,7 +61,7 @@ class OnPolicyConfig(TrainingConfig):
 
 @attrs.frozen(kw_only=True)
 class OnPolicyState(TrainingState[C_co], Generic[C_co]):
-    """A run that samples from itself. `policy` is the version that the newest samples come from."""
+    """A run that samples from itself. `policy` is the version that the newest samples come from, which is deleted by then."""
 
     policy: SamplerWeights | None = None
 
@@ -88,18 +83,6 @@ class Updated(Generic[S_co]):
     base: S_co
     metrics: Mapping[str, float]
     num_tokens: int
-
-
-def save_policy(state: OnPolicyState[OnPolicyConfig], name: str) -> Eff[SamplerWeights, TrainError, TrainingClient]:
-    """Save the weights as they are: a policy version. Its `step` says which, whatever goes on meanwhile."""
-    return perform(TrainingClient.save_sampler_weights, state.session, name)
-
-
-def sampling_from(
-    weights: SamplerWeights, use: Callable[[SamplingSession], Eff[A, E, R]]
-) -> Eff[A, E | TrainError, R | SamplingClient]:
-    """Open a sampler on a policy version, use it, and close it whatever happens."""
-    return with_sampler(SamplingConfig(model=weights.model, weights_path=weights.path), use)
 
 
 @do

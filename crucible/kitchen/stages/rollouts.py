@@ -9,9 +9,9 @@ import attrs
 from crucible.effects import Do, Eff, do, perform, tell
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
-from crucible.kitchen.stages.policy import Collected, Updated, sampling_from, save_policy, target_logprobs
+from crucible.kitchen.stages.policy import Collected, Updated, target_logprobs
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState
-from crucible.kitchen.stages.samplers import with_sampler
+from crucible.kitchen.stages.samplers import with_present_weights, with_sampler
 from crucible.telemetry.events import EnvironmentPlayed, ReinforcementStep, RolloutCompleted
 from crucible.train.algorithms.kl import Penalised, kl_penalised
 from crucible.train.algorithms.policy_gradient import policy_batch
@@ -50,16 +50,19 @@ class RolledOut:
 def roll_out(
     base: ReinforcementState, groups: Sequence[EnvironmentGroup[R]], number: int
 ) -> Do[TrainError, R | TrainingClient | SamplingClient, RolledOut]:
-    """Save the policy as it is, and let it act in all environments, turn by turn."""
-    policy = yield from save_policy(base, f"policy_{number:06d}")
-    done = yield from sampling_from(
-        policy,
+    """Let the policy as it is act in all environments, turn by turn."""
+    sampled = yield from with_present_weights(
+        base.session,
+        f"policy_{number:06d}",
         lambda session: rollout_together(
             groups, sampler(session, base.config, number), limits_within(base.config, session)
         ),
     )
     rolled = RolledOut(
-        base=attrs.evolve(base, policy=policy), groups=tuple(done), policy=policy, rounds_before=base.batches_done
+        base=attrs.evolve(base, policy=sampled.policy),
+        groups=tuple(sampled.value),
+        policy=sampled.policy,
+        rounds_before=base.batches_done,
     )
     for played in _each(rolled):
         yield from tell(played)

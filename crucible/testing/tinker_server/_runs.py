@@ -5,8 +5,11 @@ from pathlib import Path
 
 import attrs
 
+from crucible.effects import Failure
 from crucible.testing.tinker_server._state import Kind, Model, RefusedError, Saved, expiry
 from crucible.testing.tinker_server._work import Ask, Json, Work
+from crucible.train.ports import TrainingClient
+from crucible.train.types import SamplerWeights
 
 
 async def list_runs(work: Work, ask: Ask) -> Json:
@@ -52,8 +55,14 @@ async def weights_info(work: Work, ask: Ask) -> Json:
 
 
 async def delete_checkpoint(work: Work, ask: Ask) -> Json:
-    """Forget what was saved. The files are the handler's, and stay."""
-    work.state.shelf.drop(_saved(work, ask).path)
+    """Forget what was saved. Weights for sampling are deleted on the handlers too; other files are the handlers', and stay."""
+    saved = _saved(work, ask)
+    work.state.shelf.drop(saved.path)
+    if saved.kind == "sampler_weights":
+        weights = SamplerWeights(path=saved.place, model=saved.config.model, step=0)
+        deleted = await work.call(TrainingClient.delete_sampler_weights, weights)
+        if isinstance(deleted, Failure):
+            raise RefusedError.of(deleted.failure())
     return {}
 
 

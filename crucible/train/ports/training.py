@@ -96,5 +96,13 @@ class TrainingClient(Port, unanswered=Unavailable.because):
         """
 
     @abstractmethod
+    async def delete_sampler_weights(self, weights: SamplerWeights) -> Result[None, TrainError]:
+        """Let go of weights that nobody samples from any more. Deleting what is not there is no error.
+
+        A sampling session that was opened on them goes on; none is opened on them again. Of anything else than weights that
+        `save_sampler_weights` gave nothing is deleted: that is an InvalidRequest.
+        """
+
+    @abstractmethod
     async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
         """Let go of the session. Closing it again is no error."""

@@ -229,6 +229,7 @@ def test_reinforcement_raises_the_reward(workflow: type, models: tuple[str, str]
     rewards = [event.metrics["reward_mean"] for event in run.events(RolloutCompleted)]
     assert len(rewards) == 12
     assert fmean(rewards[-3:]) > fmean(rewards[:3]) + 0.3
+    assert [folder.name for folder in (tmp_path / "weights").iterdir()] == ["final_weights"]  # of 13 versions
 
 
 def a_teacher_of_sums(model: str, handlers: Handlers[EveryPort]) -> SamplingConfig:
@@ -279,7 +280,7 @@ def test_the_forward_kl_lowers_the_kl_to_the_teacher_on_held_out_prompts(
         batch_size=6,
         max_tokens=3,
         learning_rate=5e-3,
-        num_top=24,
+        num_top=12,
     )
     run = ran(handlers, distillation_forward_kl(Context.start(config)))
     run.outcome.unwrap()

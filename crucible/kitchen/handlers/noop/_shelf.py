@@ -23,15 +23,25 @@ class Shelf:
 
     def __init__(self) -> None:
         self._saved: dict[str, Saved] = {}
+        self._paths: set[str] = set()
 
     def put(self, folder: str, name: str, saved: Saved) -> str:
         """Keep `saved` and give its path."""
         path, copies = f"noop://{folder}/{name}", 1
-        while path in self._saved:
+        while path in self._paths:
             copies += 1
             path = f"noop://{folder}/{name}~{copies}"
         self._saved[path] = saved
+        self._paths.add(path)
         return path
+
+    def paths(self, kind: str) -> tuple[str, ...]:
+        """Give the paths of what was saved as one kind, `checkpoint` or `weights`, and is still there."""
+        return tuple(path for path in self._saved if f"/{kind}/" in path)
+
+    def drop(self, path: str) -> None:
+        """Forget what was saved at `path`; its path is not given to anything else."""
+        self._saved.pop(path, None)
 
     def get(self, path: str, *, kind: str) -> Result[Saved, TrainError]:
         """Give what was saved at `path`; what was saved as another kind is not found."""

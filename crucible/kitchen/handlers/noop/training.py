@@ -165,6 +165,13 @@ class _Training(TrainingClient, CustomLossClient):
 
         return self._named(session, name).map(saved)
 
+    async def delete_sampler_weights(self, weights: SamplerWeights) -> Result[None, TrainError]:
+        if not weights.path.startswith("noop://") or "/weights/" not in weights.path:
+            fix = "give what save_sampler_weights gave"
+            return Failure(InvalidRequest(message=f"{weights.path} holds no weights for sampling", fix=fix))
+        self._shelf.drop(weights.path)
+        return Success(None)
+
     async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
         self._sessions.pop(session.id, None)
         return Success(None)

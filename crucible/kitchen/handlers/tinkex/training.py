@@ -1,5 +1,6 @@
 """`TrainingClient` and `CustomLossClient` on a Tinker server."""
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future as ThreadFuture
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
 from crucible.kitchen.handlers.tinkex.batches import Batch, batch_of, checked_adam, with_something_trained
+from crucible.kitchen.handlers.tinkex.checkpoints import Checkpoints
 from crucible.kitchen.handlers.tinkex.custom_loss import send_custom_loss
 from crucible.kitchen.handlers.tinkex.errors import About
 from crucible.kitchen.handlers.tinkex.losses import configured
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     import tinker
 
 T = TypeVar("T")
+
+_SAMPLER_WEIGHTS = re.compile(r"tinker://[^/]+/sampler_weights/.")
 
 
 class TinkerTraining(TrainingClient, CustomLossClient):
@@ -218,6 +222,17 @@ class TinkerTraining(TrainingClient, CustomLossClient):
 
         saved = await self._save(session, name, request)
         return saved.map(lambda done: SamplerWeights(path=done[0], model=session.model, step=done[1]))
+
+    async def delete_sampler_weights(self, weights: SamplerWeights) -> Result[None, TrainError]:
+        """Delete weights on the server, or let go of the sampler of live ones."""
+        if weights.path.startswith("live://"):
+            self._backend.live.pop(weights.path, None)
+            return Success(None)
+        if not _SAMPLER_WEIGHTS.match(weights.path):
+            fix = "give what save_sampler_weights gave"
+            return Failure(InvalidRequest(message=f"{weights.path} holds no weights for sampling", fix=fix))
+        deleted = await Checkpoints(self._backend).delete(weights.path)
+        return deleted.lash(lambda error: Success(None) if isinstance(error, NotFound) else Failure(error))
 
     async def _save(
         self, session: TrainingSession, name: str, request: "Callable[[OpenSession, int], ThreadFuture[str]]"

@@ -104,6 +104,15 @@ def unused(path: Path) -> Path:
     return next(free for free in chain([path], numbered) if not free.exists())
 
 
+def within(path: Path, folder: Path) -> Result[Path, TrainError]:
+    """Give the path when it is of something directly in the folder, and not hidden."""
+    if path.resolve().parent == folder.resolve() and not path.name.startswith("."):
+        return Success(path)
+    return Failure(
+        InvalidRequest(message=f"{path} was not saved in {folder}", fix="give what save_sampler_weights gave")
+    )
+
+
 def checked_arguments(make: Callable[[], T]) -> Result[T, TrainError]:
     """Make a value of the engine's; what it finds wrong with its arguments becomes an error value."""
     try:

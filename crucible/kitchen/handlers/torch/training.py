@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.kitchen.handlers.torch.backend import TorchBackend, checked_arguments, checked_name, tokenizer_of, unused
+from crucible.kitchen.handlers.torch.backend import (
+    TorchBackend,
+    checked_arguments,
+    checked_name,
+    tokenizer_of,
+    unused,
+    within,
+)
 from crucible.kitchen.handlers.torch.custom_loss import train_on_custom_loss
 from crucible.train.custom_loss import CustomLoss, selected
 from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
@@ -201,6 +208,19 @@ class TorchTraining(TrainingClient, CustomLossClient):
             return SamplerWeights(path=str(directory), model=opened.model, step=opened.trainer.step)
 
         return await self._backend.do(work, about=str(wanted))
+
+    async def delete_sampler_weights(self, weights: SamplerWeights) -> Result[None, TrainError]:
+        """Remove the adapter's folder from `root/weights`; what lies elsewhere is not touched."""
+        folder = within(Path(weights.path), self._backend.root / "weights")
+        if isinstance(folder, Failure):
+            return folder
+
+        def work() -> None:
+            from crucible.engine import remove_directory
+
+            remove_directory(folder.unwrap())
+
+        return await self._backend.do(work, about=weights.path)
 
     async def close_session(self, session: TrainingSession) -> Result[None, TrainError]:
         """Let go of the adapters; the model stays loaded. What was submitted and has not begun is dropped."""

@@ -1,12 +1,13 @@
 """What is kept on a server, and samplers of live weights."""
 
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import attrs
 import pytest
 
-from crucible.effects import Do, Handlers, do, perform
+from crucible.effects import Do, Handlers, Success, do, perform
 from crucible.kitchen.handlers import noop, tinkex, torch
 from crucible.kitchen.handlers.tinkex import TinkerConfig
 from crucible.testing.tinker_server import Server, serve
@@ -121,6 +122,32 @@ def test_a_server_whose_handlers_have_no_likeliest_tokens_refuses_them_by_name(t
         assert "topk_prompt_logprobs" in str(refused)
         assert remote.run(perform(TopLogprobsClient.compute_top_logprobs, session, [], num_top=2)).unwrap() == ()
         assert remote.run(perform(SamplingClient.compute_logprobs, session, [prompt])).unwrap()[0][0] is None
+
+
+@pytest.mark.parametrize("kept", ["saved", "live"])
+def test_weights_that_are_deleted_are_deleted_on_the_server_and_on_what_stands_behind_it(
+    kept: Literal["saved", "live"],
+) -> None:
+    shelf = noop.Shelf()
+    with serve(noop.all(shelf=shelf), models=["any"]) as server:
+        remote: Remote = tinkex.remote(attrs.evolve(config_of(server), sampler_weights=kept))
+        training = remote.run(perform(TrainingClient.start_session, SessionConfig(model="any"))).unwrap()
+        first, second = (
+            remote.run(perform(TrainingClient.save_sampler_weights, training, name)).unwrap() for name in ("a", "b")
+        )
+        remote.run(perform(TrainingClient.delete_sampler_weights, first)).unwrap()
+        for weights, is_there in ((first, False), (second, True)):
+            config = SamplingConfig(model="any", weights_path=weights.path)
+            opened = remote.run(perform(SamplingClient.start_session, config))
+            assert isinstance(opened, Success) == is_there
+        if kept == "saved":
+            listed = anyio.run(tinkex.checkpoints(config_of(server)).list).unwrap()
+            assert [one.path for one in listed] == [second.path]
+            assert sum(1 for _ in shelf.paths("weights")) == 1
+        checkpoint = remote.run(perform(TrainingClient.save_checkpoint, training, "c")).unwrap()
+        other = SamplerWeights(path=checkpoint.path, model="any", step=0)
+        refused = remote.run(perform(TrainingClient.delete_sampler_weights, other)).failure()
+        assert isinstance(refused, InvalidRequest)
 
 
 @pytest.mark.anyio

@@ -235,6 +235,37 @@ class TestSaving:
             assert isinstance(error, InvalidRequest)
             assert "without slashes" in str(error)
 
+    def test_of_weights_alone_that_were_saved_here_the_folder_is_removed(
+        self, handlers: Handlers[TrainingClient | SamplingClient], tiny_folder: str, tmp_path: Path
+    ) -> None:
+        session = handlers.run(opened(tiny_folder)).unwrap()
+        first, second = (
+            handlers.run(perform(TrainingClient.save_sampler_weights, session, "version")).unwrap() for _ in range(2)
+        )
+        handlers.run(perform(TrainingClient.delete_sampler_weights, first)).unwrap()
+        assert not Path(first.path).exists()
+        assert (Path(second.path) / "adapter_model.safetensors").exists()
+        kept = tmp_path / "kept"
+        kept.mkdir()
+        (Path(first.path).parent / "link").symlink_to(kept, target_is_directory=True)
+        places = [kept, Path(second.path).parent, Path(second.path) / "..", Path(first.path).parent / "link", Path()]
+        for path in places:
+            other = attrs.evolve(second, path=str(path))
+            error = error_of(handlers, perform(TrainingClient.delete_sampler_weights, other))
+            assert isinstance(error, InvalidRequest)
+            assert path.exists()
+        (Path(first.path).parent / "link").unlink()
+
+    def test_a_folder_that_cannot_be_removed_is_an_error(
+        self, handlers: Handlers[TrainingClient | SamplingClient], tiny_folder: str
+    ) -> None:
+        session = handlers.run(opened(tiny_folder)).unwrap()
+        weights = handlers.run(perform(TrainingClient.save_sampler_weights, session, "broken")).unwrap()
+        file = Path(weights.path).with_name("a_file")
+        file.write_text("no folder")
+        removing = perform(TrainingClient.delete_sampler_weights, attrs.evolve(weights, path=str(file)))
+        assert isinstance(error_of(handlers, removing), StorageFailed)
+
     @pytest.mark.parametrize("name", ["step_000100", "a b", "ünïcödé", "v1.2"])
     def test_a_plain_name_is_taken(self, name: str) -> None:
         assert checked_name(name).unwrap() == name
