@@ -2,7 +2,7 @@
 
 import math
 
-import yaml  # type: ignore[import-untyped]  # it has none
+import yaml
 from huggingface_hub import ModelCard as HubModelCard
 from hypothesis import given
 from hypothesis import strategies as st
