@@ -61,12 +61,12 @@ def evaluator_found(experiment: Experiment, needed: frozenset[type[Port]]) -> It
     if Evaluator not in needed:
         return
     judged = _judged(experiment)
-    providers = sorted({ref.provider for ref in judged.values()})
-    if experiment.evaluator is None and len(providers) > 1:
-        message = f"rows of {' and '.join(providers)} are judged, and each has an evaluator of its own"
+    own_verifier = {ref.provider == "reasoning_gym" for ref in judged.values()}
+    if experiment.evaluator is None and len(own_verifier) > 1:
+        message = "rows of reasoning_gym are judged by their own verifier, and the others are not"
         yield Problem(path="evaluator", message=message, fix="say which one is to judge")
         return
-    by_default: EvaluatorRef = EvaluatorRef(provider="reasoning_gym" if providers == ["reasoning_gym"] else "scorers")
+    by_default = EvaluatorRef(provider="reasoning_gym" if own_verifier == {True} else "scorers")
     named = experiment.evaluator or by_default
     problems = list(_evaluator_problems(named, judged))
     yield from problems
@@ -112,7 +112,7 @@ def _store_of(ref: DatasetRef, *, rehearsed: bool) -> str:
         return "files"
     if ref.provider == "reasoning_gym":
         return "reasoning-gym"
-    return "made-up rows" if rehearsed else "the Hugging Face hub"
+    return MADE_UP if rehearsed else "the Hugging Face hub"
 
 
 def _dataset_problems(ref: DatasetRef, path: str, *, rehearsed: bool) -> Iterator[Problem]:
@@ -125,7 +125,7 @@ def _dataset_problems(ref: DatasetRef, path: str, *, rehearsed: bool) -> Iterato
         yield Problem(path=f"{path}.num_rows", message=message, fix="leave it out, or hold a smaller split out")
     if store == "reasoning-gym":
         yield from _task_problems(ref, path)
-    elif store != "made-up rows":
+    elif store != MADE_UP:
         missing = missing_extra("hf", "datasets", path=path)
         if missing is not None:
             yield missing
@@ -151,13 +151,14 @@ def _file_problems(ref: DatasetRef, path: str) -> Iterator[Problem]:
             yield Problem(path=f"{path}.options.{name}", message=message, fix=nearest(name, _HF_OPTIONS))
 
 
+MADE_UP = "made-up conversations"
 NOWHERE = "feedback that is kept nowhere"
 
 _STORES: Mapping[str, Callable[[noop.Blobs], Handlers[DatasetStore]]] = {
     "files": lambda _: hf.datasets(),
     "reasoning-gym": lambda _: reasoning_gym.datasets(),
     "the Hugging Face hub": lambda _: hf.datasets(),
-    "made-up rows": lambda _: noop.datasets(rows=REHEARSED),
+    MADE_UP: lambda _: noop.datasets(rows=REHEARSED),
     NOWHERE: lambda held: noop.datasets(rows=REHEARSED, blobs=held),
 }
 _EVALUATORS: Mapping[str, Callable[..., Handlers[Never]]] = {

@@ -176,7 +176,7 @@ def test_rows_of_several_providers_are_read_by_each_his_own(tmp_path: Path) -> N
     assert isinstance(state, SupervisedState)
     assert state.num_examples == 6
     assert "eval/accuracy" in {point.name for point in done.result.metrics}
-    assert "rows from made-up rows and reasoning-gym" in str(sound(experiment).plan())
+    assert "rows from made-up conversations and reasoning-gym" in str(sound(experiment).plan())
 
 
 def test_a_route_leads_to_the_store_for_every_split_and_operation() -> None:

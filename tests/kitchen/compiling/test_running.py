@@ -10,22 +10,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crucible.cookbook.models import smollm2
 from crucible.effects import TracedCall, trace
 from crucible.ir import (
     BackendRef,
     BudgetSpec,
     CircuitBreakerSpec,
+    DatasetRef,
     DeadlineSpec,
     EvaluatorRef,
     Experiment,
     FeedbackSpec,
     HedgingSpec,
+    ModelRef,
     OutputSpec,
     RateLimitSpec,
     ReliabilitySpec,
     RetrySpec,
     StageDef,
     StatsSpec,
+    SupervisedSpec,
     decode,
     fingerprint,
 )
@@ -34,7 +38,7 @@ from crucible.kitchen.compiling import compile_experiment, standard_catalogue
 from crucible.kitchen.compiling.compile import method_of
 from crucible.kitchen.compiling.configs import config_of
 from crucible.kitchen.compiling.erased import AnyStage, every_handler, recipe_of
-from crucible.kitchen.handlers import noop
+from crucible.kitchen.handlers import noop, torch
 from crucible.kitchen.ports import Evaluator
 from crucible.kitchen.stages.feedback import FeedbackState
 from crucible.kitchen.workflows import (
@@ -46,6 +50,7 @@ from crucible.kitchen.workflows import (
     supervised,
 )
 from crucible.telemetry.loading import load_run
+from crucible.testing import tinker_server
 from tests.kitchen.compiling.experiments import (
     ROWS,
     SUPERVISED,
@@ -284,3 +289,16 @@ def test_handlers_given_in_code_stand_before_those_of_the_spec(tmp_path: Path) -
     compiled = compile_experiment(rehearsal(), handlers=trace(noop.evaluator(), into=calls.append)).unwrap()
     compiled.run(tmp_path).unwrap()
     assert {traced.call.port for traced in calls} == {Evaluator}
+
+
+@pytest.mark.slow
+def test_the_same_spec_trains_on_a_tinker_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = DatasetRef(name="chain_sum", provider="reasoning_gym", num_rows=4, options={"size": 8})
+    plain = attrs.evolve(rehearsal(SupervisedSpec(batch_size=2)), dataset=rows, model=ModelRef(id=smollm2()))
+    limits = ReliabilitySpec(retry=RetrySpec(), deadline=DeadlineSpec(seconds=300))
+    with tinker_server.serve(torch.local(tmp_path, num_threads=1)) as server:
+        monkeypatch.setenv("TINKER_API_KEY", server.api_key)
+        backend = BackendRef(id="tinker", options={"base_url": server.url})
+        done = sound(attrs.evolve(plain, backend=backend, reliability=limits)).run(tmp_path / "runs").unwrap()
+    assert len([point for point in done.result.metrics if point.name == "loss"]) == 2
+    assert server.api_key not in (done.folder / f"{done.result.run_id}.sqlite").read_bytes().decode("latin-1")
