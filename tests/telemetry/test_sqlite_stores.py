@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible.effects import Failure, perform
+from crucible.effects import Failure, Json, perform
 from crucible.storage import locked
 from crucible.telemetry.errors import InvalidRecord, StoreFailed
 from crucible.telemetry.ports import EventStore, MetricsStore
@@ -225,3 +225,17 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
         error = MetricsStore.handled_by(SqliteMetricsStore(tmp_path)).run(use).failure()
         assert isinstance(error, StoreFailed)
         assert "something else" in error.message
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=3) | st.just("$float"), st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    )
+)
+def test_an_event_without_nesting_comes_back_as_it_was(attributes: dict[str, Json]) -> None:
+    record = EventRecord(name="odd", timestamp=START, attributes=attributes, sequence=0)
+    with tempfile.TemporaryDirectory() as folder:
+        handlers = EventStore.handled_by(SqliteEventStore(folder))
+        handlers.run(perform(EventStore.open_run, "run")).unwrap()
+        handlers.run(perform(EventStore.insert, "run", [record])).unwrap()
+        assert handlers.run(perform(EventStore.query, "run")).unwrap() == (record,)
