@@ -84,23 +84,26 @@ def compile_experiment(
 
 def method_of(experiment: Experiment, catalogue: Catalogue) -> Method:
     """Give the method of an experiment, with the stages of the catalogue; without a training there are only those."""
-    training, method = experiment.training, feedback_method()
+    return _method_of(experiment).with_entries(catalogue.own)
+
+
+def _method_of(experiment: Experiment) -> Method:
+    training = experiment.training
     match training:
         case SupervisedSpec():
-            method = supervised_method()
+            return supervised_method()
         case PreferenceSpec():
-            method = preference_method()
+            return preference_method()
         case ReinforcementSpec():
             name = "" if experiment.dataset is None else experiment.dataset.name
             environment_of = _problems_of_rows(training.environment, name)
-            method = reinforcement_method(environment_of, side_by_side=training.asynchronous)
+            return reinforcement_method(environment_of, side_by_side=training.asynchronous)
         case DistillationSpec():
-            method = distillation_method(forward_kl=training.mode == "forward_kl")
+            return distillation_method(forward_kl=training.mode == "forward_kl")
         case FeedbackLoopSpec():
-            pass
+            return feedback_method()
         case None:
-            method = Method(name=experiment.id, config=Experiment, entries={}, standard=())
-    return method.with_entries(catalogue.own)
+            return Method(name=experiment.id, config=Experiment, entries={}, standard=())
 
 
 def _problems_of_rows(
