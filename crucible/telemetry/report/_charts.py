@@ -10,6 +10,7 @@ from crucible.telemetry.report._numbers import number
 from crucible.telemetry.report._scales import DRAWABLE, Scale, fitted, fitted_log
 from crucible.telemetry.report._thinning import thinned
 from crucible.telemetry.series import Series
+from crucible.telemetry.units import unit_of
 
 WIDTH, HEIGHT = 420, 210
 LEFT, RIGHT, TOP, BOTTOM = 50, 408, 10, 184
@@ -70,6 +71,11 @@ class Chart:
     data: Json
     first_step: float
     last_step: float
+
+    @property
+    def unit(self) -> str:
+        """What its values are measured in, where that is known."""
+        return unit_of(self.name)
 
     @property
     def for_pointer(self) -> Json:

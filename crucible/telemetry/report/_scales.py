@@ -59,8 +59,8 @@ def fitted(values: Sequence[float], *, start: float, end: float, margin: float =
     """
     low, high = min(values, default=0.0), max(values, default=1.0)
     spread = high - low
-    if spread <= max(abs(low), abs(high)) * 1e-9 or spread < 1e-290:
-        spread = abs(high) or 1.0
+    if spread <= max(abs(low), abs(high)) * 1e-9 or spread < _TINY:
+        spread = abs(high) if abs(high) > _TINY else 1.0
         return Scale(low=low - spread / 2, high=high + spread / 2, start=start, end=end)
     return Scale(low=low - spread * margin, high=high + spread * margin, start=start, end=end)
 
@@ -74,6 +74,7 @@ def fitted_log(values: Sequence[float], *, start: float, end: float) -> Scale | 
     return Scale(low=low / margin, high=high * margin, start=start, end=end, is_log=True)
 
 
+_TINY = 1e-290  # below it, differences and ratios of numbers are no numbers any more
 _WORTH_A_LOG = 5.0
 
 
