@@ -66,9 +66,9 @@ def fitted(values: Sequence[float], *, start: float, end: float, margin: float =
 
 
 def fitted_log(values: Sequence[float], *, start: float, end: float) -> Scale | None:
-    """Make a logarithmic axis; None where it would show nothing new: values of one size, or below zero."""
+    """Make a logarithmic axis; None where it would show nothing new: values of one size, or not above zero."""
     low, high = min(values, default=0.0), max(values, default=0.0)
-    if low <= 0 or high / low < _WORTH_A_LOG:
+    if low < _TINY or high / low < _WORTH_A_LOG:
         return None
     margin = (high / low) ** 0.04
     return Scale(low=low / margin, high=high * margin, start=start, end=end, is_log=True)
