@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from crucible.cli._outcome import Command, Group, Outcome
 from crucible.effects import fold
 
-ABOUT = "Looks at runs and experiments: reports, a live view, exports, comparisons."
+ABOUT = "Runs experiments, and looks at what they did: a live view, reports, comparisons, exports."
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 
