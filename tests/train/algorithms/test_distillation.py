@@ -12,6 +12,7 @@ from crucible.train.algorithms.distillation import (
     Tail,
     TopTokens,
     imitation_datum,
+    mean_over_positions,
     mixture_logprobs,
     one_target_each,
     top_token_datum,
@@ -132,3 +133,37 @@ def test_what_does_not_fit_is_refused() -> None:
     for teachers, shares in (([], None), ([(0.0,)], [0.0]), ([(0.0,)], [1.0, 1.0])):
         with pytest.raises(ValueError, match="teachers"):
             mixture_logprobs(teachers, shares)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(logits, logits, st.integers(0, VOCABULARY)), min_size=1, max_size=3),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(["renormalise", "drop"]),
+)
+def test_the_loss_of_a_batch_is_the_mean_over_the_positions_that_are_taught(
+    batch: list[list[tuple[list[float], list[float], int]]], tail: Tail
+) -> None:
+    soft, terms, students = [], [], []
+    for positions in batch:
+        if not any(count for *_, count in positions):
+            continue
+        teacher = top([distribution(one[0]) for one in positions], [count for *_, count in positions])
+        model_input = ModelInput.from_tokens(range(len(positions)))
+        soft.append(top_token_datum(model_input, teacher, tail=tail))
+        students.append([distribution(one[1]) for one in positions])
+        kl = cross_entropy(soft[-1].datum, students[-1]) - soft[-1].entropy
+        terms.append((kl, sum(count > 0 for *_, count in positions)))
+    if not soft:
+        with pytest.raises(ValueError, match="teaches no position"):
+            mean_over_positions(soft)
+        return
+    whole = mean_over_positions(soft)
+    assert whole.num_positions == sum(count for _, count in terms)
+    owners = [students[[one.datum.model_input for one in soft].index(part.model_input)] for part in whole.data]
+    if len({len(one.datum.model_input) for one in soft}) == len(soft):  # so that an input tells whose it is
+        loss = sum(cross_entropy(part, owner) for part, owner in zip(whole.data, owners, strict=True))
+        mean = sum(kl for kl, _ in terms) / whole.num_positions
+        assert loss - whole.entropy == pytest.approx(mean, abs=1e-9)

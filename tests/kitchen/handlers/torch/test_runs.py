@@ -48,11 +48,7 @@ def test_the_loss_falls_and_everything_is_saved(root: Path, tiny_folder: str) ->
         "step_000008",
         "step_000012",
     ]
-    assert sorted(one.name for one in (root / "weights").iterdir()) == [
-        "evaluated_000000",
-        "evaluated_000012",
-        "final_weights",
-    ]
+    assert [one.name for one in (root / "weights").iterdir()] == ["final_weights"]
     assert result.context.state.step == 12
 
 
