@@ -1,8 +1,5 @@
 """Specs in files: JSON, YAML or TOML, by the ending of the name."""
 
-import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -14,6 +11,7 @@ from crucible.ir.codec import decode, encode
 from crucible.ir.experiment import Experiment
 from crucible.ir.problems import InvalidSpec, Problem
 from crucible.ir.texts import Format, format_of, parse, render
+from crucible.storage import replacing
 
 S = TypeVar("S", bound=attrs.AttrsInstance)
 
@@ -116,24 +114,11 @@ def save(spec: attrs.AttrsInstance, path: Path | str) -> Result[None, InvalidSpe
     if isinstance(text, Failure):
         return Failure(attrs.evolve(text.failure(), source=str(path)))
     try:
-        _replace(target, text.unwrap())
+        with replacing(target) as part:
+            part.write_text(text.unwrap(), encoding="utf-8", newline="\n")
     except OSError as error:
         return _unusable(str(path), "cannot be written", error.strerror or str(error))
     return Success(None)
-
-
-def _replace(target: Path, text: str) -> None:
-    """Put a new file in the place of `target`, which is the old one or the new one at every moment."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _unusable(source: str, message: str, reason: str) -> Result[S, InvalidSpec]:

@@ -7,12 +7,12 @@ as they are (nested attributes in CSV and Markdown) are written as JSON.
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from crucible.effects import Json, encode
+from crucible.storage import replacing
 from crucible.telemetry.types import EventRecord, MetricPoint
 
 Row: TypeAlias = Mapping[str, Json]
@@ -69,12 +69,8 @@ def export_rows(rows: Sequence[Row], path: Path | str) -> None:
         raise ValueError(f"{path.name}: no export has the ending {path.suffix!r}: use one of {', '.join(_FORMATS)}")
     data = _FORMATS[path.suffix](rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from crucible.storage import sync
 from crucible.train.errors import InvalidRequest, NotFound, StorageFailed
 
 
@@ -48,8 +49,7 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         yield part
         with about_file(target):
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(part)
             part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ def add_file(folder: Path, names: Iterable[str], data: bytes) -> Path:
                 file.flush()
                 os.fsync(file.fileno())
             added = next(path for path in map(folder.joinpath, names) if _is_or_becomes(path, part, data))
-            fsync_folder(folder)
+            sync(folder)
             return added
         finally:
             part.unlink(missing_ok=True)
@@ -81,15 +81,3 @@ def _is_or_becomes(path: Path, part: Path, data: bytes) -> bool:
     except FileExistsError:
         return path.is_file() and path.read_bytes() == data
     return True
-
-
-def fsync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk.
-
-    Raises: OSError.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import attrs
 
 from crucible.effects import Failure, Result, Success, UnrecordableError
+from crucible.storage import sync
 from crucible.telemetry.errors import InvalidRecord, StoreError, StoreFailed
 from crucible.telemetry.stores._records import (
     StoppedError,
@@ -85,9 +86,9 @@ class Draft:
             }
             data = json.dumps(manifest, indent=2).encode()
             self._write(MANIFEST, data)
-            _fsync(self._unfinished)
+            sync(self._unfinished)
             self._unfinished.rename(self._folder)
-            _fsync(self._folder.parent)
+            sync(self._folder.parent)
             return hashlib.sha256(data).hexdigest()
 
         return guarded(self._folder, write)
@@ -99,7 +100,7 @@ class Draft:
     def _write(self, name: str, data: bytes) -> None:
         path = self._unfinished / name
         path.write_bytes(data)
-        _fsync(path)
+        sync(path)
         self._files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "num_bytes": len(data)}
 
 
@@ -161,11 +162,3 @@ def _events_name(run_id: str) -> str:
 
 def _points_name(run_id: str) -> str:
     return f"{quote(run_id.encode('utf-8', 'surrogatepass'), safe='')}.metrics.jsonl"
-
-
-def _fsync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

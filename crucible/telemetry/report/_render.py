@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from crucible.storage import replacing
 from crucible.telemetry.loading import LoadedRun
 from crucible.telemetry.report import _charts
 from crucible.telemetry.report._cards import moment
@@ -58,7 +59,8 @@ def write_report(runs: Sequence[LoadedRun], path: Path | str, *, title: str = ""
     data = render_report(runs, title=title).encode("utf-8", "replace")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(data)
     return len(data)
 
 

@@ -5,7 +5,6 @@ Writers take a file lock on the folder for the length of a transaction. SQLite's
 brings 3.40.
 """
 
-import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from crucible.effects import Failure, Result, Success, UnrecordableError
-from crucible.storage import Schema, UnusableDatabaseError, fix_of, locked
+from crucible.storage import Schema, UnusableDatabaseError, fix_of, locked, sync
 from crucible.telemetry.errors import InvalidRecord, StoreError, StoreFailed
 from crucible.telemetry.stores._records import StoppedError
 
@@ -115,7 +114,7 @@ class RunDatabases:
             with locked(self._folder):
                 connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
                 for each in (path, self._folder):
-                    _fsync(each)
+                    sync(each)
 
     def _path(self, run_id: str) -> Path:
         return self._folder / (quote(run_id.encode("utf-8", "surrogatepass"), safe="") + SUFFIX)
@@ -145,14 +144,6 @@ class RunDatabases:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
-
-
-def _fsync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _close_all(connections: dict[Path, tuple[sqlite3.Connection, tuple[int, int]]], *, lock: bool) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from crucible.kitchen.handlers.blobs._errors import no_blob_path, of_folder
-from crucible.kitchen.handlers.files import RefusedError, fsync_folder
+from crucible.kitchen.handlers.files import RefusedError
+from crucible.storage import sync
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.types import BlobInfo
 
@@ -201,7 +202,7 @@ class FolderPlace(Place):
         finally:
             part.unlink(missing_ok=True)
         with suppress(FileNotFoundError):  # deleted already
-            fsync_folder(place.parent)
+            sync(place.parent)
 
     def _rename(self, part: Path, place: Path) -> None:
         """Give a file its name, however often a deletion takes a folder away that it left empty."""

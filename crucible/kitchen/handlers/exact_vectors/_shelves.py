@@ -12,8 +12,9 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from crucible.kitchen.handlers.exact_vectors.cosines import Doubles, Places, Singles, ranked, shortlist, units
-from crucible.kitchen.handlers.files import RefusedError, about_file, fsync_folder, replacing
+from crucible.kitchen.handlers.files import RefusedError, about_file, replacing
 from crucible.kitchen.handlers.shelves import Matches
+from crucible.storage import sync
 from crucible.train.errors import StorageFailed
 from crucible.train.types import Condition, Match, Vector, VectorCollection, VectorRow
 
@@ -168,7 +169,7 @@ class FolderShelf:
         with about_file(file):
             file.unlink(missing_ok=True)
             if self._path.exists():
-                fsync_folder(self._path)
+                sync(self._path)
 
     def collections(self) -> Iterable[VectorCollection]:
         """Give all collections."""
@@ -181,7 +182,7 @@ class FolderShelf:
         with replacing(file) as part, about_file(file), part.open("wb") as new:
             held.write(new)
         with about_file(file):
-            fsync_folder(self._path)
+            sync(self._path)
         self._held[held.collection.name] = _Kept(self, held)
 
     def _file(self, name: str) -> Path:
