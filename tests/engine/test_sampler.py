@@ -207,6 +207,7 @@ class TestTopLogprobs:
         assert single == [[]]
         assert first == []
         assert sorted(token for token, _ in second) == list(range(VOCAB))
+        assert Sampler(tiny).top_logprobs([[3], [4]], 1) == [[[]], [[]]]
 
     def test_what_cannot_be_scored_is_refused(self, tiny: LoadedModel) -> None:
         with pytest.raises(SamplingError, match="num_top"):

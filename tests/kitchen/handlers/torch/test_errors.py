@@ -28,7 +28,7 @@ from crucible.train.errors import (
     TrainError,
     Unsupported,
 )
-from crucible.train.ports import SamplingClient, TrainingClient
+from crucible.train.ports import SamplingClient, TopLogprobsClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
     Checkpoint,
@@ -141,9 +141,13 @@ class TestBatches:
         assert error == SequenceTooLong(index=1, length=129, limit=128)
         assert "set max_length to at most 128" in str(error)
 
-    def test_images_are_not_taken_for_token_zero(
-        self, handlers: Handlers[TrainingClient | SamplingClient], tiny_folder: str
-    ) -> None:
+    def test_images_are_not_taken_for_token_zero(self, shared_backend: TorchBackend, tiny_folder: str) -> None:
+        training, sampling = TorchTraining(shared_backend), TorchSampling(shared_backend)
+        handlers = (
+            TrainingClient.handled_by(training)
+            | SamplingClient.handled_by(sampling)
+            | TopLogprobsClient.handled_by(sampling)
+        )
         image = ImageChunk(data=b"png", format="png", expected_tokens=3)
         seen = ModelInput(chunks=(EncodedTextChunk(tokens=(4, 4, 4)), image))
         session = handlers.run(opened(tiny_folder)).unwrap()
@@ -153,8 +157,9 @@ class TestBatches:
             learned(session, [datum(), attrs.evolve(datum(), model_input=seen)]),
             perform(SamplingClient.sample, sampler, [text, seen], SamplingParams()),
             perform(SamplingClient.compute_logprobs, sampler, [text, seen]),
+            perform(TopLogprobsClient.compute_top_logprobs, sampler, [text, seen], num_top=1),
         ):
-            error = error_of(handlers, eff)
+            error = handlers.run(eff).failure()
             assert isinstance(error, Unsupported)
             assert str(error) == "the torch handler does not support images (item 1)"
 
