@@ -305,3 +305,19 @@ def test_what_was_written_and_where_in_the_workflow_are_told_apart() -> None:
     writer.append(("dinner", "save"), CheckpointSaved(step=3, path="runs/1/checkpoint"))
     anyio.run(writer.flush)
     assert (stores.texts("evening", "path"), stores.texts("evening", "file")) == (["dinner/save"], ["runs/1/checkpoint"])
+
+
+@pytest.mark.anyio
+async def test_a_run_that_is_cancelled_from_outside_ends_as_one_without_saving() -> None:
+    stores = Stores()
+
+    async def hang(*_: object) -> Result[object, object]:
+        await anyio.sleep_forever()
+        return Success(1)
+
+    handlers = meddling(Cook.handled_by(Stove()), call_number("Cook.make", 1), hang) | stores.handlers()
+    with anyio.move_on_after(0.1) as limit:
+        await handlers.arun(execute(waiting, run_id="evening", clock=ticking()))
+    assert limit.cancelled_caught
+    assert await stores.texts_now("evening", "dish") == ["soup"]
+    assert await stores.texts_now("evening", "error") == ["cancelled", "cancelled"]
