@@ -304,7 +304,10 @@ def test_what_was_written_and_where_in_the_workflow_are_told_apart() -> None:
     writer = writer_to(stores.handlers())
     writer.append(("dinner", "save"), CheckpointSaved(step=3, path="runs/1/checkpoint"))
     anyio.run(writer.flush)
-    assert (stores.texts("evening", "path"), stores.texts("evening", "file")) == (["dinner/save"], ["runs/1/checkpoint"])
+    assert (stores.texts("evening", "path"), stores.texts("evening", "file")) == (
+        ["dinner/save"],
+        ["runs/1/checkpoint"],
+    )
 
 
 @pytest.mark.anyio
