@@ -19,6 +19,7 @@ DistillationMode: TypeAlias = Literal["forward_kl", "off_policy", "on_policy"]
 Tail: TypeAlias = Literal["drop", "renormalise"]
 
 _SUMS_TOKENS = frozenset({"reinforce", "rloo"})
+_KEEPS_ALL_GROUPS = frozenset({"grpo", "dr_grpo"})
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +136,28 @@ class ReinforcementSpec(OnPolicySpec):
     asynchronous: bool = False
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
 
+    @rule("group_size", "algorithm")
+    def _compares_with_something(self) -> Iterator[Problem]:
+        named, drops = self.algorithm, self.algorithm.drop_constant_groups
+        if drops is None:
+            drops = named.name not in _KEEPS_ALL_GROUPS
+        if self.group_size == 1 and (drops or named.baseline != "none"):
+            message = "alone in its group, an answer has none to be compared with, and nothing would be learned"
+            fix = "raise it, or set algorithm.baseline to none and algorithm.drop_constant_groups to false"
+            yield Problem(path="group_size", message=message, fix=fix)
+
+    @rule("kl_coef", "reference_path")
+    def _asks_a_reference_for_something(self) -> Iterator[Problem]:
+        if self.reference_path is not None and not self.kl_coef:
+            message = "nothing is asked of a reference where kl_coef is 0"
+            yield Problem(path="reference_path", message=message, fix="leave it out, or raise kl_coef")
+
+    @rule("asynchronous", "max_staleness")
+    def _only_rounds_ahead_are_stale(self) -> Iterator[Problem]:
+        if self.max_staleness != 1 and not self.asynchronous:
+            message = "is for asynchronous, and rounds are sampled in turns"
+            yield Problem(path="max_staleness", message=message, fix="leave it out, or set asynchronous to true")
+
 
 @attrs.frozen(kw_only=True)
 class TeacherSpec:
@@ -168,3 +191,13 @@ class DistillationSpec(OnPolicySpec):
     teacher_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     num_top: int = attrs.field(default=8, metadata=AT_LEAST_1)
     tail: Tail = "renormalise"
+
+    @rule("mode", "kl_coef", "kl_discount", "num_top", "tail")
+    def _each_mode_reads_its_own(self) -> Iterator[Problem]:
+        usual = DistillationSpec(teachers=self.teachers)
+        of_mode = {"on_policy": ("kl_coef", "kl_discount"), "forward_kl": ("num_top", "tail")}
+        for mode, names in of_mode.items():
+            for name in names:
+                if self.mode != mode and getattr(self, name) != getattr(usual, name):
+                    message = f"is for {mode}, and the mode is {self.mode}"
+                    yield Problem(path=name, message=message, fix=f"leave it out, or set mode to {mode}")

@@ -7,7 +7,7 @@ import attrs
 
 from crucible.effects import Json
 from crucible.ir.problems import Problem
-from crucible.ir.rules import AT_LEAST_1, NOT_EMPTY, SOME_UNIQUE, rule
+from crucible.ir.rules import AT_LEAST_1, NOT_EMPTY, SOME_UNIQUE, Limits, rule, within
 
 ModelProvider: TypeAlias = Literal["huggingface", "local", "tinker"]
 DatasetProvider: TypeAlias = Literal["file", "huggingface", "reasoning_gym"]
@@ -15,6 +15,8 @@ BackendName: TypeAlias = Literal["noop", "tinker", "torch"]
 EvaluatorProvider: TypeAlias = Literal["math", "reasoning_gym", "scorers"]
 OutputFormat: TypeAlias = Literal["csv", "html", "json", "markdown", "parquet"]
 OutputSink: TypeAlias = Literal["file", "stdout"]
+
+_FILE_NAME = within(Limits(min_length=1, pattern=r"[^/\\\x00-\x1f]+"))
 
 
 @attrs.frozen(kw_only=True)
@@ -73,12 +75,18 @@ class DatasetRef:
                     yield Problem(path=name, message=message, fix="leave it out")
 
     def has_the_rows_of(self, other: "DatasetRef") -> bool:
-        """Tell whether both read the same rows, as far as the refs say.
+        """Tell whether both read the same rows, or one of them the first rows of the other, as far as the refs say.
 
         >>> DatasetRef(name="d", num_rows=5).has_the_rows_of(DatasetRef(name="d", streaming=True))
         True
         """
-        return attrs.evolve(self, streaming=False, num_rows=None) == attrs.evolve(other, streaming=False, num_rows=None)
+        return self._source() == other._source()
+
+    def _source(self) -> "DatasetRef":
+        """Give what says which rows there are, without how many of them are read."""
+        draws = self.provider == "reasoning_gym"
+        options = {name: value for name, value in self.options.items() if not (draws and name == "size")}
+        return attrs.evolve(self, streaming=False, num_rows=None, options=options)
 
 
 @attrs.frozen(kw_only=True)
@@ -138,14 +146,14 @@ class OutputSpec:
     """What is written of the results.
 
     Args:
-        name: of this output, and of its files unless `path` says otherwise.
+        name: of this output, and of its files; which folder they go to is for `path` to say.
         formats: each makes a file, or a part of what is printed.
         sink: a file, or the standard output.
         path: of the folder that the files go to; None for that of the run.
         options: what the writer takes.
     """
 
-    name: str = attrs.field(metadata=NOT_EMPTY)
+    name: str = attrs.field(metadata=_FILE_NAME)
     formats: tuple[OutputFormat, ...] = attrs.field(default=("markdown",), metadata=SOME_UNIQUE)
     sink: OutputSink = "file"
     path: str | None = attrs.field(default=None, metadata=NOT_EMPTY)

@@ -198,6 +198,12 @@ class RateLimitSpec:
     per_seconds: float = attrs.field(default=60.0, metadata=ABOVE_0)
     unit: CountedUnit = "calls"
 
+    @rule("most", "unit")
+    def _lets_a_call_through(self) -> Iterator[Problem]:
+        if self.unit == "calls" and self.most < 1:
+            message = f"is {self.most:g}, so no call could ever be made"
+            yield Problem(path="most", message=message, fix="set it to 1, and raise per_seconds")
+
 
 @attrs.frozen(kw_only=True)
 class CircuitBreakerSpec:

@@ -120,7 +120,7 @@ DISTILLATION = DistillationSpec(
         TeacherSpec(model=ModelRef(id="teacher"), weights_path="runs/t/weights"),
         TeacherSpec(model=ModelRef(id="b")),
     ),
-    mode="off_policy",
+    mode="on_policy",
     kl_coef=0.5,
     kl_discount=0.9,
     teacher_batch=8,

@@ -25,6 +25,7 @@ from crucible.ir import (
     ModelRef,
     OutputSpec,
     PreferenceSpec,
+    RateLimitSpec,
     ReinforcementSpec,
     ReliabilitySpec,
     RetrySpec,
@@ -142,7 +143,8 @@ def _value(kind: Any, limits: Limits, nulls: bool) -> st.SearchStrategy[Any]:
 
 def _leaf(kind: Any, limits: Limits) -> st.SearchStrategy[Any]:
     if kind is str:
-        named = st.from_regex(limits.pattern or "", fullmatch=True)
+        whole = st.characters(exclude_categories=["Cs"])
+        named = st.from_regex(limits.pattern or "", fullmatch=True, alphabet=whole)
         return named if limits.pattern else TEXTS.filter(lambda text: len(text) >= limits.min_length)
     if kind is int:
         most = 2**63 - 1 if limits.at_most is None else int(limits.at_most)
@@ -191,6 +193,12 @@ def _lora(it: LoraSpec) -> LoraSpec:
 def _training(it: Any) -> Any:
     it = _where(it.start_from is not None, it, resume_from=None)
     it = _where(not it.held_out_datasets, it, eval_every=0)
+    if isinstance(it, ReinforcementSpec):
+        it = attrs.evolve(it, group_size=max(it.group_size, 2), kl_coef=it.kl_coef or 0.1)
+        it = _where(not it.asynchronous, it, max_staleness=1)
+    if isinstance(it, DistillationSpec):
+        it = _where(it.mode != "on_policy", it, kl_coef=1.0, kl_discount=0.0)
+        it = _where(it.mode != "forward_kl", it, num_top=8, tail="renormalise")
     return attrs.evolve(it, label_smoothing=0.0) if getattr(it, "loss", "dpo") != "dpo" else it
 
 
@@ -238,6 +246,10 @@ def _retry(it: RetrySpec) -> RetrySpec:
     return attrs.evolve(it, most_seconds=max(it.most_seconds, it.first_seconds))
 
 
+def _rate(it: RateLimitSpec) -> RateLimitSpec:
+    return it if it.unit == "tokens" else attrs.evolve(it, most=it.most + 1)
+
+
 def _reliability(it: ReliabilitySpec) -> ReliabilitySpec:
     hedged = it.ensemble is not None and it.ensemble.execution_mode == "hedged"
     return attrs.evolve(it, hedging=it.hedging or HedgingSpec(percentile=90.0)) if hedged else it
@@ -281,6 +293,7 @@ _REPAIRS: Mapping[type, Callable[[Any], Any]] = {
     GuardrailSpec: _guardrail,
     StatsSpec: _stats,
     RetrySpec: _retry,
+    RateLimitSpec: _rate,
     ReliabilitySpec: _reliability,
     Experiment: _experiment,
 }

@@ -26,11 +26,14 @@ from crucible.ir import (
     ModelRef,
     OutputSpec,
     PreferenceSpec,
+    RateLimitSpec,
+    ReinforcementSpec,
     ReliabilitySpec,
     RetrySpec,
     StageDef,
     StatsSpec,
     SupervisedSpec,
+    TeacherSpec,
     TriggerSpec,
     problems_of,
 )
@@ -50,6 +53,7 @@ def experiment(**changes: Any) -> Experiment:
     return attrs.evolve(PLAIN, **changes)
 
 
+TEACHERS = (TeacherSpec(model=A),)
 BROKEN: list[tuple[Any, str]] = [
     (ModelRef(id="a", provider="local", revision="r"), "revision"),
     (DatasetRef(name="d", provider="file", config="c"), "config"),
@@ -67,6 +71,16 @@ BROKEN: list[tuple[Any, str]] = [
     (SupervisedSpec(start_from="a", resume_from="b"), "start_from"),
     (PreferenceSpec(loss="ipo", label_smoothing=0.1), "label_smoothing"),
     (AggregationSpec(kind="token_mean", max_tokens=5), "max_tokens"),
+    (ReinforcementSpec(group_size=1), "group_size"),
+    (ReinforcementSpec(group_size=1, algorithm=AlgorithmSpec(name="grpo")), "group_size"),
+    (ReinforcementSpec(group_size=1, algorithm=AlgorithmSpec(baseline="none")), "group_size"),
+    (ReinforcementSpec(reference_path="r"), "reference_path"),
+    (ReinforcementSpec(max_staleness=2), "max_staleness"),
+    (DistillationSpec(teachers=TEACHERS, num_top=4), "num_top"),
+    (DistillationSpec(teachers=TEACHERS, mode="off_policy", tail="drop"), "tail"),
+    (DistillationSpec(teachers=TEACHERS, mode="off_policy", kl_coef=0.5), "kl_coef"),
+    (DistillationSpec(teachers=TEACHERS, mode="forward_kl", kl_discount=0.5), "kl_discount"),
+    (RateLimitSpec(most=0.5), "most"),
     (AlgorithmSpec(name="grpo", loss_fn="dro"), "loss_fn"),
     (AlgorithmSpec(loss_fn="dro", aggregation=AggregationSpec(kind="token_mean")), "loss_fn"),
     (DeploymentSpec(id="d", model="m", strategy="canary"), "traffic"),
@@ -96,6 +110,15 @@ BROKEN: list[tuple[Any, str]] = [
     (experiment(dataset=None), "dataset"),
     (experiment(training=SupervisedSpec(evaluation=EvaluationSpec(dataset=ROWS))), "training.evaluation.dataset"),
     (experiment(training=PreferenceSpec(held_out=attrs.evolve(ROWS, num_rows=3))), "training.held_out"),
+    (
+        experiment(
+            dataset=DatasetRef(name="t", provider="reasoning_gym", options={"size": 8}),
+            training=SupervisedSpec(
+                evaluation=EvaluationSpec(dataset=DatasetRef(name="t", provider="reasoning_gym", options={"size": 4}))
+            ),
+        ),
+        "training.evaluation.dataset",
+    ),
     (experiment(model=ModelRef(id="a", provider="tinker")), "model.provider"),
     (experiment(model=ModelRef(id="a", provider="local"), backend=BackendRef(id="tinker")), "model.provider"),
     (experiment(experiment_type="comparison"), "baseline"),
@@ -110,6 +133,11 @@ SOUND: list[Any] = [
     LOOP,
     KEEPS,
     experiment(training=LOOP, dataset=None, feedback=KEEPS),
+    ReinforcementSpec(group_size=1, algorithm=AlgorithmSpec(name="grpo", baseline="none")),
+    ReinforcementSpec(reference_path="r", kl_coef=0.1, asynchronous=True, max_staleness=2),
+    DistillationSpec(teachers=TEACHERS, kl_coef=0.5, kl_discount=0.5),
+    DistillationSpec(teachers=TEACHERS, mode="forward_kl", num_top=4, tail="drop"),
+    RateLimitSpec(most=0.5, unit="tokens"),
     experiment(training=None, experiment_type="evaluation", pipeline=(StageDef(name="s"),)),
     experiment(training=SupervisedSpec(evaluation=EvaluationSpec(dataset=HELD_OUT), eval_every=5)),
     experiment(training=PreferenceSpec(held_out=HELD_OUT, eval_every=5)),
@@ -171,3 +199,13 @@ LIMITED: list[tuple[Any, str, str]] = [
 @pytest.mark.parametrize(("spec", "path", "message"), LIMITED)
 def test_a_value_outside_of_its_limits_is_one_problem(spec: Any, path: str, message: str) -> None:
     assert [(problem.path, problem.message) for problem in problems_of(spec)] == [(path, message)]
+
+
+@pytest.mark.parametrize("name", ["../results", "a/b", "a\\b", "a\x00", "line\nbreak"])
+def test_an_output_stays_in_its_folder(name: str) -> None:
+    assert [problem.path for problem in problems_of(OutputSpec(name=name))] == ["name"]
+
+
+def test_rows_of_a_hub_differ_by_any_option() -> None:
+    first = DatasetRef(name="d", options={"size": 1})
+    assert not first.has_the_rows_of(DatasetRef(name="d", options={"size": 2}))
