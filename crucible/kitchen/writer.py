@@ -1,31 +1,39 @@
 """`StoreWriter`: brings what a run tells to the MetricsStore and the EventStore."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import anyio
 import attrs
 
 from crucible.effects import (
     Eff,
-    Failure,
     Interpret,
     Json,
     NotRecorded,
     Path,
+    fold,
     perform,
     show_path,
 )
-from crucible.telemetry.errors import StoreError
+from crucible.telemetry.errors import InvalidRecord, StoreError
+from crucible.telemetry.events import TelemetryRefused
 from crucible.telemetry.measures import measure, name_of
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import EventRecord, MetricPoint, point_of
+
+Rec = TypeVar("Rec", MetricPoint, EventRecord)
 
 MAX_WAITING = 4096
 """Records that wait for the end of a stage; one more, and all are flushed."""
 
 SAVE_SECONDS = 2.0
 """Between two times that what waits is saved, however long a stage takes."""
+
+PROBLEMS_FROM = 2**39
+"""Where the numbers of problems begin among those of a writer: what a resumed run repeats has the numbers it had, with problems or
+without."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,8 +48,9 @@ class StoreWriter:
     """Collects what is told and flushes it through the telemetry ports.
 
     A store that fails, or raises, never stops the run, and neither does a listener: what a store did not take stays here
-    and is offered again at the next flush; `problems` says what went wrong. Everything told is kept in `told` for the
-    run's result.
+    and is offered again at the next flush, but for a record that no store can keep, without which the rest is offered.
+    `problems` says what went wrong, and so does an event of each, for who reads the run. Everything told is kept in `told`
+    for the run's result.
     """
 
     def __init__(
@@ -57,6 +66,7 @@ class StoreWriter:
         self._interpret = interpret
         self._clock = clock
         self._sequences = numbers.own
+        self._problem_numbers = numbers.own + PROBLEMS_FROM
         self._repeated = numbers.recorded
         self._listener = listener
         self._points: list[MetricPoint] = []
@@ -112,10 +122,11 @@ class StoreWriter:
     async def flush(self) -> None:
         """Offer the stores what they have not taken yet."""
         async with self._flushing:
-            points, events = tuple(self._points), tuple(self._events)
-            if points and await self._taken(self._recording(points)):
+            points = tuple(self._points)
+            if points and await self._settled(points, self._recording):
                 del self._points[: len(points)]
-            if events and await self._is_open() and await self._taken(self._inserting(events)):
+            events = tuple(self._events)
+            if events and await self._is_open() and await self._settled(events, self._inserting):
                 del self._events[: len(events)]
             self._refused = self.num_waiting
 
@@ -126,37 +137,60 @@ class StoreWriter:
             if self.num_waiting > self._refused:
                 await self.flush()
 
-    def _recording(self, points: tuple[MetricPoint, ...]) -> Eff[int, StoreError, MetricsStore]:
+    def _recording(self, points: Sequence[MetricPoint]) -> Eff[int, StoreError, MetricsStore]:
         return perform(MetricsStore.record, self._run_id, points)
 
-    def _inserting(self, events: tuple[EventRecord, ...]) -> Eff[int, StoreError, EventStore]:
+    def _inserting(self, events: Sequence[EventRecord]) -> Eff[int, StoreError, EventStore]:
         return perform(EventStore.insert, self._run_id, events)
+
+    async def _settled(
+        self,
+        records: Sequence[Rec],
+        offering: Callable[[Sequence[Rec]], Eff[object, StoreError, MetricsStore | EventStore]],
+    ) -> bool:
+        """Tell whether nothing of these need be offered again: all were taken, but for those that never can be."""
+        refusal = await self._refusal(offering(records))
+        if not isinstance(refusal, InvalidRecord):
+            return refusal is None
+        half = len(records) // 2
+        return half == 0 or (
+            await self._settled(records[:half], offering) and await self._settled(records[half:], offering)
+        )
 
     async def _is_open(self) -> bool:
         if self._unopened is not None:
             opened = perform(EventStore.open_run, self._run_id, metadata=self._unopened)
-            if await self._taken(opened):
+            if await self._refusal(opened) is None:
                 self._unopened = None
         return self._unopened is None
 
-    async def _taken(self, offer: Eff[object, StoreError, MetricsStore | EventStore]) -> bool:
-        """Tell whether a store took what it was offered: all of it or nothing."""
+    async def _refusal(
+        self, offer: Eff[object, StoreError, MetricsStore | EventStore]
+    ) -> StoreError | Exception | None:
+        """Give why a store did not take what it was offered; None where it took all of it."""
         try:
             result = await self._interpret(offer)
         except NotRecorded:
-            return True  # a replay, which has no store
+            return None  # a replay, which has no store
         except Exception as error:  # noqa: BLE001  # a store's defect is a problem of the telemetry, not of the training
             self.add_problem(f"a store raised {error!r} at {offer!r}")
-            return False
-        if isinstance(result, Failure):
-            self.add_problem(str(result.failure()))
-            return False
-        return True
+            return error
+        refusal: StoreError | None = fold(result, ok=lambda _: None, err=lambda error: error)
+        if refusal is not None:
+            self.add_problem(str(refusal))
+        return refusal
 
     def add_problem(self, problem: str) -> None:
-        """Note what went wrong, once."""
-        if problem not in self.problems:
-            self.problems.append(problem)
+        """Note what went wrong, once, and tell it."""
+        if problem in self.problems:
+            return
+        self.problems.append(problem)
+        self._problem_numbers += 1
+        attributes = {"path": "", "problem": problem}
+        number, now = self._problem_numbers, self._clock()
+        self._events.append(
+            EventRecord(name=TelemetryRefused.NAME, sequence=number, timestamp=now, attributes=attributes)
+        )
 
     def _claim(self, count: int) -> int:
         """Give the first of the next numbers: what a resumed run only repeats has those it had, and is stored once."""

@@ -15,7 +15,7 @@ class Measured:
     """What an event says.
 
     Args:
-        numbers: what it measured, by field; `step` and `epoch` say where, not what.
+        numbers: what it measured, by field; `step` and `epoch` say where, not what. Of a mapping, those by its keys.
         attributes: what else it says: its texts, flags, step and epoch; anything else as text. A field `path`, of something
             that was written, is the attribute `file`: in a record, `path` is the place in the workflow.
         step: of the points it gives; None for an event that is no point of a series.
@@ -42,25 +42,43 @@ def measure(event: object) -> Measured:
     >>> measured = measure(EvaluationCompleted(step=8, metrics={"accuracy": 0.5}, num_examples=4))
     >>> measured.attributes, measured.metrics
     ({'step': 8}, {'eval/accuracy': 0.5, 'eval/num_examples': 4.0})
+    >>> odd = measure(EvaluationCompleted(step=8, metrics={"accuracy": "good"}, num_examples=10**400))  # type: ignore[dict-item]
+    >>> odd.attributes["accuracy"], odd.metrics
+    ('good', {})
     """
     kind: type = type(event)
     numbers: dict[str, float] = {}
     attributes: dict[str, Json] = {}
     for name in _field_names(kind):
         value = getattr(event, name)
-        if isinstance(value, (int, float)) and value is not True and value is not False and name not in _NOT_MEASURED:
-            numbers[name] = float(value)
-        elif value is None or isinstance(value, (bool, int, float, str)):
-            attributes["file" if name == "path" else name] = value
-        elif isinstance(value, Mapping):
-            numbers.update((key, float(number)) for key, number in value.items())
+        if isinstance(value, Mapping):
+            for key, each in value.items():
+                _sort(str(key), each, numbers, attributes)
+        elif name in _NOT_MEASURED or value is True or value is False or not isinstance(value, (int, float)):
+            _say(name, value, attributes)
         else:
-            attributes[name] = str(value)
+            _sort(name, value, numbers, attributes)
     prefix: str | None = getattr(kind, "METRICS", None)
     step = None if prefix is None else getattr(event, "step", None)
     return Measured(
         numbers=numbers, attributes=attributes, step=step if isinstance(step, int) else None, prefix=prefix or ""
     )
+
+
+def _sort(name: str, value: object, numbers: dict[str, float], attributes: dict[str, Json]) -> None:
+    """Put what should be a number among the numbers; a text, nothing, or a number beyond all floats is said all the same."""
+    if isinstance(value, str):
+        _say(name, value, attributes)
+        return
+    try:
+        numbers[name] = float(value)  # type: ignore[arg-type]  # whatever has a float in it, an array of one number say
+    except (TypeError, ValueError, OverflowError):
+        _say(name, value, attributes)
+
+
+def _say(name: str, value: object, attributes: dict[str, Json]) -> None:
+    said = value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+    attributes["file" if name == "path" else name] = said
 
 
 def name_of(event: object) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -12,9 +13,10 @@ from crucible.effects import Do, Eff, Failure, Handlers, Journal, Result, Succes
 from crucible.kitchen import Recipe, execute, stage
 from crucible.kitchen.writer import MAX_WAITING, SAVE_SECONDS, Numbers, StoreWriter
 from crucible.telemetry.errors import StoreUnavailable
-from crucible.telemetry.events import CheckpointSaved, EvaluationCompleted
+from crucible.telemetry.events import CheckpointSaved, EvaluationCompleted, TelemetryRefused
 from crucible.telemetry.ports import EventStore, MetricsStore
-from crucible.telemetry.types import MetricPoint
+from crucible.telemetry.stores import SqliteEventStore, SqliteMetricsStore
+from crucible.telemetry.types import EventFilter, MetricPoint
 from tests.kitchen.fakes import (
     Answer,
     Burnt,
@@ -105,6 +107,17 @@ def test_each_metric_of_an_evaluation_is_a_point() -> None:
     ]
 
 
+def test_what_is_no_number_where_one_should_be_ends_no_run() -> None:
+    stores = open_stores()
+    writer = writer_to(stores.handlers())
+    odd = {"text": "good", "nothing": None, "huge": 10**400, "loss": 0.5}
+    writer.append((), EvaluationCompleted(step=1, metrics=odd, num_examples=4))  # type: ignore[arg-type]  # a wrong type
+    anyio.run(writer.flush)
+    assert {point.name: point.value for point in points_of(stores)} == {"eval/loss": 0.5, "eval/num_examples": 4.0}
+    [event] = stores.handlers().run(perform(EventStore.query, "evening")).unwrap()
+    assert {name: event.attributes[name] for name in odd} == odd
+
+
 def test_numbers_go_on_after_the_last_of_the_run() -> None:
     stores = open_stores()
     writer = writer_to(stores.handlers(), numbers=Numbers(own=7))
@@ -123,17 +136,33 @@ def test_what_a_store_did_not_take_is_offered_again_and_arrives_once(operation: 
     writer = writer_to(meddling(stores.handlers(), call_number(operation, 1, 2), answer))
     writer.append((), soup)
     anyio.run(writer.flush)
-    assert writer.num_waiting == 1
+    waiting = 1 if operation == "MetricsStore.record" else 2  # the event, and that it was refused
+    assert writer.num_waiting == waiting
     writer.append((), fish)
     anyio.run(writer.flush)
-    assert writer.num_waiting == 2
+    assert writer.num_waiting == waiting + 1
     anyio.run(writer.flush)
     assert writer.num_waiting == 0
     anyio.run(writer.flush)
     assert [point.value for point in points_of(stores)] == [0.5, 1.5]
     assert stores.texts("evening", "dish") == ["soup", "fish"]
     [problem] = writer.problems
+    assert stores.texts("evening", "problem") == [problem]
     assert "the store is down" in problem or ("unplugged" in problem and operation in problem)
+
+
+def test_a_record_that_cannot_be_kept_keeps_no_other_from_the_store(tmp_path: Path) -> None:
+    handlers = EventStore.handled_by(SqliteEventStore(tmp_path)) | MetricsStore.handled_by(SqliteMetricsStore(tmp_path))
+    handlers.run(perform(EventStore.open_run, "evening")).unwrap()
+    writer = writer_to(handlers)
+    for step in (1, 2, 2**70, 3, 4):
+        writer.append((), attrs.evolve(soup, step=step))
+    anyio.run(writer.flush)
+    points = handlers.run(perform(MetricsStore.read, "evening")).unwrap()
+    assert [point.step for point in points] == [1, 2, 3, 4]
+    assert writer.num_waiting == 0
+    [told] = handlers.run(perform(EventStore.query, "evening", EventFilter(name=TelemetryRefused.NAME))).unwrap()
+    assert "too large" in str(told.attributes["problem"])
 
 
 def test_nothing_told_means_no_call() -> None:
@@ -148,13 +177,14 @@ def test_a_run_that_could_not_be_opened_is_opened_before_its_first_events() -> N
     writer.open_later({"recipe": "dinner"}, because=StoreUnavailable(message="it was down before"))
     writer.append((), soup)
     anyio.run(writer.flush)
-    assert (writer.num_waiting, len(points_of(stores))) == (1, 1)
+    assert (writer.num_waiting, len(points_of(stores))) == (3, 1)  # the event, and two problems
     anyio.run(writer.flush)
     assert writer.num_waiting == 0
     assert stores.texts("evening", "dish") == ["soup"]
     [info] = stores.handlers().run(perform(EventStore.list_runs)).unwrap()
     assert info.metadata == {"recipe": "dinner"}
     assert writer.problems == ["it was down before", "the store is down"]
+    assert stores.texts("evening", "problem") == writer.problems
 
 
 def test_a_listener_sees_each_event_and_cannot_stop_the_run() -> None:
@@ -296,7 +326,7 @@ def test_a_store_that_is_down_is_not_asked_again_for_each_event_beyond_the_limit
         if writer.is_full:
             anyio.run(writer.flush)
     assert len(asked) == 8
-    assert writer.num_waiting == 4 * MAX_WAITING
+    assert writer.num_waiting == 4 * MAX_WAITING + 1  # and that the store is down
 
 
 def test_what_was_written_and_where_in_the_workflow_are_told_apart() -> None:

@@ -24,6 +24,7 @@ from crucible.telemetry.events import (
     RunOpened,
     SampleShown,
     StageFailed,
+    TelemetryRefused,
 )
 from crucible.telemetry.loading import RunPlace
 from crucible.telemetry.stores import JsonlEventStore, JsonlMetricsStore, SqliteEventStore, SqliteMetricsStore
@@ -83,6 +84,7 @@ def test_a_frame_has_the_last_evaluation_the_last_sample_and_the_last_failures()
     assert "failures (the last of 5)" in text
     assert "busy 1" not in text
     assert "TrainingClient.optim_step: down" in text
+    assert "telemetry: the disk is full" in text_of(told(event(1, TelemetryRefused.NAME, problem="the disk is full")))
 
 
 def test_a_run_that_tells_nothing_is_pointed_out_by_its_age() -> None:

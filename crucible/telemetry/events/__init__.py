@@ -16,6 +16,7 @@ from crucible.telemetry.events._runs import (
     StageFailed,
     StageStarted,
     StageStopped,
+    TelemetryRefused,
     WorkflowFailed,
     WorkflowStarted,
     WorkflowStopped,
@@ -62,6 +63,7 @@ __all__ = [
     "StageFailed",
     "StageStarted",
     "StageStopped",
+    "TelemetryRefused",
     "TrainingStep",
     "TriggersChecked",
     "WorkflowFailed",
@@ -78,6 +80,7 @@ Event: TypeAlias = (
     | StageStopped
     | StageFailed
     | EffectPerformed
+    | TelemetryRefused
     | DatasetLoaded
     | DatasetBuilt
     | TrainingStep

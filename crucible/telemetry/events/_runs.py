@@ -76,6 +76,14 @@ class EffectPerformed:
 
 
 @attrs.frozen(kw_only=True)
+class TelemetryRefused:
+    """A store refused what it was offered, or a listener failed: why, told once; the run went on."""
+
+    NAME: ClassVar[str] = f"{PREFIX}.telemetry.refused"
+    problem: str
+
+
+@attrs.frozen(kw_only=True)
 class ArtifactSaved:
     """Something of lasting worth was written: trained weights, a report."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from crucible.telemetry.events import SampleShown, StageFailed, WorkflowFailed
+from crucible.telemetry.events import SampleShown, StageFailed, TelemetryRefused, WorkflowFailed
 from crucible.telemetry.report._effects import Call
 from crucible.telemetry.report._timeline import shape_of
 from crucible.telemetry.series import Series
@@ -54,7 +54,7 @@ def problems_of(events: Sequence[EventRecord], calls: Sequence[Call], series: Ma
     >>> problems_of([], [], {"loss": Series(name="loss", steps=(1, 2), values=(float("nan"), 1.0))})
     ('loss: 1 of 2 values is not finite, first at step 1',)
     """
-    return (*_failures(events), *_failed_calls(calls), *_not_finite(series))
+    return (*_failures(events), *_failed_calls(calls), *_refused(events), *_not_finite(series))
 
 
 def _failures(events: Sequence[EventRecord]) -> Iterator[str]:
@@ -72,6 +72,12 @@ def _failed_calls(calls: Sequence[Call]) -> Iterator[str]:
     failed = Counter((call.effect, shape_of(call.path), call.error) for call in calls if call.error)
     for (effect, path, error), count in failed.most_common(_MOST):
         yield f"{effect} in {path} failed{_times(count)}: {error}"
+
+
+def _refused(events: Sequence[EventRecord]) -> Iterator[str]:
+    told = [event.attributes.get("problem") for event in events if event.name == TelemetryRefused.NAME]
+    for problem in dict.fromkeys(told):  # each process of a run tells it once
+        yield f"telemetry: {problem}"
 
 
 def _not_finite(series: Mapping[str, Series]) -> Iterator[str]:

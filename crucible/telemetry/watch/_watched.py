@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import attrs
 
+from crucible.effects import Json
 from crucible.telemetry.events import (
     DatasetBuilt,
     EffectPerformed,
@@ -14,6 +15,7 @@ from crucible.telemetry.events import (
     RunOpened,
     SampleShown,
     StageFailed,
+    TelemetryRefused,
 )
 from crucible.telemetry.loading import Standing, StandingReader
 from crucible.telemetry.types import EventRecord, MetricPoint
@@ -75,12 +77,17 @@ class Watched:
                 self.last_evaluation = event
             elif event.name == SampleShown.NAME:
                 self.last_sample = event
+            elif event.name == TelemetryRefused.NAME:
+                self._take_failure("telemetry", event.attributes.get("problem"))
             elif event.name == StageFailed.NAME or (
                 event.name == EffectPerformed.NAME and event.attributes.get("error")
             ):
-                self.num_failures += 1
                 what = event.attributes.get("effect") or event.attributes.get("path")
-                self.failures.append(f"{what}: {event.attributes.get('error')}")
+                self._take_failure(what, event.attributes.get("error"))
+
+    def _take_failure(self, what: Json, why: Json) -> None:
+        self.num_failures += 1
+        self.failures.append(f"{what}: {why}")
 
     def take_points(self, points: Iterable[MetricPoint]) -> None:
         """Take points, in the order of their numbers."""

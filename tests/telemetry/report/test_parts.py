@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crucible.effects import Json
 from crucible.telemetry.analysis import Span, spans_of
-from crucible.telemetry.events import RunOpened, SampleShown
+from crucible.telemetry.events import RunOpened, SampleShown, TelemetryRefused
 from crucible.telemetry.loading import LoadedRun
 from crucible.telemetry.report import compared_ends
 from crucible.telemetry.report._cards import card_of
@@ -207,13 +207,15 @@ def test_an_answer_to_which_nothing_was_expected_is_neither_right_nor_wrong() ->
 
 
 def test_problems_are_said_once_with_how_often() -> None:
-    events = [*FAILED, *(effect(10 + n, f"sft/b[{n}]/f/#1", "T.f", 0.1, error="busy") for n in range(3))]
+    refused = [event(20 + n, TelemetryRefused.NAME, problem="the disk is full") for n in range(2)]
+    events = [*FAILED, *refused, *(effect(10 + n, f"sft/b[{n}]/f/#1", "T.f", 0.1, error="busy") for n in range(3))]
     series = series_of(points("loss", [1.0, float("nan"), float("inf")]))
     assert problems_of(events, calls_of(events), series) == (
         "workflow sft failed: no rows in 'talk'",
         "stage sft/load failed: no rows",
         "stage sft/undo failed: nothing to undo",
         "T.f in sft/b[*]/f failed 3 times: busy",
+        "telemetry: the disk is full",
         "loss: 2 of 3 values are not finite, first at step 1",
     )
 
