@@ -7,6 +7,8 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import get_args, get_origin
 
+import attrs
+
 from crucible.ir.problems import Problem
 
 _LARGEST = 2**63
@@ -77,7 +79,7 @@ def leaf_problems(value: object, kind: object) -> Iterator[Problem]:
     if get_origin(kind) is not None and issubclass(get_origin(kind) or object, Mapping):
         yield from _mapping(value, get_args(kind)[1])
     elif isinstance(kind, type) and kind not in _LEAVES and kind is not datetime:
-        yield wrong(f"must be a mapping, not {said(value)}", "give its keys")
+        yield wrong(f"must be a mapping, not {said(value)}", _as_mapping(value, kind))
     elif kind is datetime:
         if not isinstance(value, datetime):
             yield wrong(f"must be a date and a time, not {said(value)}", "write it as 2026-01-31T12:00:00+00:00")
@@ -104,6 +106,14 @@ def _fix(value: object, kind: object, name: str) -> str:
         return "write it without quotes, as in 10, 0.5, 1e-4, true"
     is_scalar = isinstance(value, bool | int | float)
     return "put it in quotes" if kind is str and is_scalar else f"write {name}"
+
+
+def _as_mapping(value: object, kind: type) -> str:
+    """Say how to write as a mapping what is there: a text that could be the one key that a spec needs, under that key."""
+    needed = [field for field in attrs.fields(kind) if field.default is attrs.NOTHING] if attrs.has(kind) else []
+    is_a_word = isinstance(value, str) and re.fullmatch(r"[\w./-]+", value) is not None
+    fits = len(needed) == 1 and (needed[0].type is str or value in get_args(needed[0].type))
+    return f"write {{{needed[0].name}: {value}}}" if is_a_word and fits else "give its keys"
 
 
 def _writable(value: object) -> Iterator[Problem]:

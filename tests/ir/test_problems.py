@@ -229,3 +229,13 @@ def test_a_spec_does_not_share_what_it_was_made_of() -> None:
 def test_what_is_no_spec_is_refused_by_its_name() -> None:
     with pytest.raises(TypeError, match="3 is no spec"):
         problems_of(3)  # type: ignore[arg-type]  # what a careless caller gives
+
+
+def test_a_text_where_one_key_is_wanted_is_told_how_to_be_written() -> None:
+    data = {**encode(EVERYTHING["supervised"]), "model": "owner/model", "backend": "torch", "pipeline": ["train"]}
+    found = {problem.path: problem.fix for problem in decode(data).failure().problems}
+    assert found["model"] == "write {id: owner/model}"
+    assert found["backend"] == "write {id: torch}"
+    assert found["pipeline[0]"] == "write {name: train}"
+    unknown = decode({**data, "backend": "cuda", "model": "a: b"}).failure().problems
+    assert {problem.fix for problem in unknown if problem.path in {"backend", "model"}} == {"give its keys"}

@@ -31,9 +31,17 @@ def algorithm_of(spec: AlgorithmSpec, *, max_tokens: int) -> PolicyGradient:
     Args:
         spec: the name, and the differences.
         max_tokens: of a sample: what a fixed length is, where none is given.
+
+    Raises: ValueError for a number that the loss does not take.
     """
     plain = _ALGORITHMS[spec.name](max_tokens)
     loss = plain.loss if spec.loss_fn is None or spec.loss_fn == plain.loss.loss_fn else _LOSSES[spec.loss_fn]()
+    unknown = sorted(set(spec.loss_fn_config or ()) - set(loss.loss_fn_config))
+    if unknown:
+        there = ", ".join(sorted(loss.loss_fn_config)) or "none"
+        raise ValueError(
+            f"algorithm.loss_fn_config has what {loss.loss_fn} does not take, {unknown[0]}: there are {there}"
+        )
     if spec.loss_fn_config is not None:
         loss = attrs.evolve(loss, loss_fn_config=dict(spec.loss_fn_config))
     aggregation = plain.aggregation

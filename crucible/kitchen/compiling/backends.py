@@ -49,6 +49,7 @@ def backend_found(experiment: Experiment) -> Iterator[Found]:
     taker, hidden = _TAKERS[ref.id]
     problems = [
         *option_problems(f"the backend {ref.id}", taker, ref.options, path, hidden=hidden),
+        *_too_small(ref.options, path),
         *_model_problems(experiment.model, "model"),
         *(_saved_problems(experiment) if ref.id == "torch" else ()),
     ]
@@ -68,6 +69,14 @@ def _missing(ref: BackendRef, path: str) -> Problem | None:
     if ref.id == "torch":
         return missing_extra("torch", "torch", "transformers", "safetensors", path=path)
     return missing_extra("tinkex", "tinker", path=path) if ref.id == "tinker" else None
+
+
+def _too_small(options: Mapping[str, object], path: str) -> Iterator[Problem]:
+    """Name numbers with which a backend could do nothing."""
+    for name in ("max_length", "num_threads"):
+        number = options.get(name)
+        if isinstance(number, int) and number < 1:
+            yield Problem(path=f"{path}.{name}", message=f"must be at least 1, not {number}", fix="raise it")
 
 
 def _model_problems(model: ModelRef, path: str) -> Iterator[Problem]:

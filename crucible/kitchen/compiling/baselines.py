@@ -1,6 +1,6 @@
 """The comparison of a run with its baseline, metric by metric, by the test that the spec asks for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ def compared(
 
     before, after = _series(earlier), _series(now)
     names = stats.metrics or tuple(name for name in before if name in after)
-    problems = [f"{name}: one of the runs has none" for name in names if name not in before or name not in after]
+    problems = [_lacking(name, before, after, baseline) for name in names if name not in before or name not in after]
     found: dict[str, Comparison] = {}
     for name in (name for name in names if name in before and name in after):
         a, b = (list(filter(isfinite, series[name])) for series in (before, after))
@@ -49,6 +49,13 @@ def compared(
             problems.append(f"{name}: {error}")
     together = corrected(list(found.values()), stats.correction)
     return Compared(baseline=baseline, metrics=dict(zip(found, together, strict=True)), problems=tuple(problems))
+
+
+def _lacking(name: str, before: Collection[str], after: Collection[str], baseline: str) -> str:
+    """Say which of the runs has no such metric, and which metrics could be compared."""
+    who = "this run has none" if name in before else f"{baseline} has none" if name in after else "neither run has any"
+    both = ", ".join(sorted(set(before) & set(after))) or "none at all"
+    return f"{name}: {who} (both have {both})"
 
 
 def _series(points: Sequence[MetricPoint]) -> Mapping[str, list[float]]:

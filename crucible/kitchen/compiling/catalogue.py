@@ -27,6 +27,7 @@ class Entry:
         options: what it can be told, with the kind of each.
         after: stages that must stand before it, beyond those that the states ask for.
         closes: whether the training session is closed after it.
+        once: whether it does nothing when it stands there again.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Entry:
     options: Mapping[str, Form] = attrs.field(factory=dict)
     after: tuple[str, ...] = ()
     closes: bool = False
+    once: bool = False
 
     def stage(self, options: Mapping[str, object]) -> AnyStage:
         """Make the stage; the options have been checked."""
@@ -48,6 +50,7 @@ def entry(
     states: tuple[type, type] | None = None,
     after: tuple[str, ...] = (),
     closes: bool = False,
+    once: bool = False,
 ) -> Entry:
     """Enter a stage without options. `states` are those that it takes and gives, where no annotation tells.
 
@@ -60,7 +63,7 @@ def entry(
         if isinstance(read, Failure):
             raise ValueError(f"stage {name!r}: {read.failure()}: give states=(what it takes, what it gives)")
         shape = read.unwrap()
-    return Entry(name=name, shape=shape, make=lambda: part, after=after, closes=closes)
+    return Entry(name=name, shape=shape, make=lambda: part, after=after, closes=closes, once=once)
 
 
 def entry_made(name: str, make: Maker, *, after: tuple[str, ...] = ()) -> Entry:

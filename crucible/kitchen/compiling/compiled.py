@@ -1,6 +1,7 @@
 """`Compiled`: an experiment that can be run, or looked at first."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Never
 
@@ -13,14 +14,18 @@ from crucible.kitchen.compiling.baselines import Compared, compared
 from crucible.kitchen.compiling.erased import AnyRecipe, EveryHandler, every_handler
 from crucible.kitchen.compiling.estimates import estimates
 from crucible.kitchen.compiling.observing import Observed
-from crucible.kitchen.compiling.reliability import reliable
+from crucible.kitchen.compiling.reliability import OverRate, reliable
 from crucible.kitchen.compiling.results import Written, find_baseline, written
 from crucible.kitchen.compiling.supplies import Places, Supply, together
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.run import RunFailed, RunResult, new_run_id, run
 from crucible.telemetry.loading import LoadedRun, load_run
+from crucible.train.types import AdamParams
 
 RUNS = Path("runs")
+
+_SET_BY_THE_RUN = frozenset({(AdamParams, "learning_rate")})
+"""What a configuration has room for, and the run decides at each step: a plan would show what never counts."""
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +132,7 @@ class Compiled:
         handlers = self.handlers_at(places, observed)
         try:
             done = run(self.recipe, handlers, run_id=name, on_event=on_event, about=self.about())
-        except OverBudget as over:
+        except (OverBudget, OverRate) as over:
             return Failure(RunFailed[object](run_id=name, path=show_path(over.call.path), error=str(over)))
         if isinstance(done, Failure):
             return Failure(done.failure())
@@ -192,8 +197,9 @@ def _lines(config: object, indent: str = "") -> Iterator[str]:
     kind: type = type(config)
     for field in attrs.fields(kind):
         value = getattr(config, field.name)
-        if field.repr is not False:
+        if field.repr is not False and (kind, field.name) not in _SET_BY_THE_RUN:
             nested = attrs.has(type(value)) and not isinstance(value, Sequence)
-            yield f"{indent}{field.name}:" if nested else f"{indent}{field.name}: {value!r}"
+            shown = value.value if isinstance(value, Enum) else value
+            yield f"{indent}{field.name}:" if nested else f"{indent}{field.name}: {shown!r}"
             if nested:
                 yield from _lines(value, indent + "  ")

@@ -107,7 +107,7 @@ def supervised_method() -> Method:
     own = (
         entry("build_supervised_dataset", build_supervised_dataset),
         entry("measure", measure_supervised, states=(SupervisedState, SupervisedState)),
-        entry("train", imitate, states=(SupervisedState, SupervisedState)),
+        entry("train", imitate, states=(SupervisedState, SupervisedState), once=True),
         _registered(conditional(when.is_registered, register_model), SupervisedState),
     )
     standard = (*_BEGIN, "build_supervised_dataset", "measure", "train", *_END, "cleanup")
@@ -123,7 +123,7 @@ def preference_method() -> Method:
         entry("compute_reference_logprobs", compute_reference_logprobs),
         entry("evaluate_preferences", evaluate_preferences, after=seen),
         entry("measure", measure_preferences, states=(PreferenceState, PreferenceState), after=seen),
-        entry("train", prefer, states=(PreferenceState, PreferenceState), after=seen),
+        entry("train", prefer, states=(PreferenceState, PreferenceState), after=seen, once=True),
         _registered(conditional(when.is_registered, register_model), PreferenceState),
     )
     standard = (*_BEGIN, "build_preference_dataset", *seen, "measure", "train", *_END, "cleanup")
@@ -137,7 +137,7 @@ def reinforcement_method(environment_of: EnvironmentOf[R], *, side_by_side: bool
     own = (
         entry("build_problems", build_problems),
         entry("measure", measure_policy, states=(ReinforcementState, ReinforcementState)),
-        entry("train", rounds, states=(ReinforcementState, ReinforcementState)),
+        entry("train", rounds, states=(ReinforcementState, ReinforcementState), once=True),
         _registered(conditional(when.is_registered, register_model), ReinforcementState),
     )
     return Method(
@@ -159,7 +159,7 @@ def distillation_method(*, forward_kl: bool = False) -> Method:
         entry("init_teacher", init_teacher),
         entry("evaluate_distillation", evaluate_distillation, after=taught),
         entry("measure", measure_distillation, states=(DistillationState, DistillationState), after=taught),
-        entry("train", training, states=(DistillationState, DistillationState), after=taught),
+        entry("train", training, states=(DistillationState, DistillationState), after=taught, once=True),
         _registered(conditional(when.is_registered, register_model), DistillationState),
         entry("cleanup_teacher", cleanup_teacher, after=taught),
     )

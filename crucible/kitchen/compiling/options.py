@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from crucible.ir import Problem
+from crucible.ir.leaves import said
 from crucible.kitchen.compiling.shapes import Form, shown
 
 A = TypeVar("A")
@@ -30,7 +31,7 @@ def option_problems(
             fix = nearest(name, kinds) if kinds else "leave it out: it has none"
             yield Problem(path=f"{path}.{name}", message=message, fix=fix)
         elif not is_of(value, kinds[name]):
-            message = f"must be {shown_kind(kinds[name])}, not {value!r}"
+            message = f"must be {shown_kind(kinds[name])}, not {said(value)}"
             yield Problem(path=f"{path}.{name}", message=message, fix="write a value of that kind")
     for parameter in inspect.signature(taker).parameters.values():
         if parameter.default is parameter.empty and parameter.name in kinds and parameter.name not in options:
@@ -83,12 +84,12 @@ def shown_kind(kind: Form) -> str:
     """Write the kind of an option as a person would.
 
     >>> shown_kind(int | None), shown_kind(Literal["a", "b"])
-    ('a whole number or null', "one of 'a', 'b'")
+    ('a whole number or null', 'a or b')
     """
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(map(shown_kind, get_args(kind)))
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(repr, get_args(kind)))}"
+        return " or ".join(map(str, get_args(kind)))
     return _KINDS.get(kind, shown(kind))
 
 

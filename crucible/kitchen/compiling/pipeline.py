@@ -15,6 +15,8 @@ from crucible.kitchen.compiling.shapes import Form, filled, matched, shown
 from crucible.kitchen.stage import starting_from
 from crucible.train.ports import TrainingClient
 
+_WITHOUT_TRAINING = "give a training, whose method has stages; without one there are those of a catalogue in code alone"
+
 
 @attrs.frozen(kw_only=True)
 class _Step:
@@ -51,7 +53,8 @@ def _step(method: Method, named: StageDef, path: str) -> Result[_Step, tuple[Pro
     entry = method.entries.get(named.name)
     if entry is None:
         message = f"there is no stage {named.name!r} for {method.name}"
-        return Failure((Problem(path=f"{path}.name", message=message, fix=nearest(named.name, method.entries)),))
+        fix = nearest(named.name, method.entries) if method.entries else _WITHOUT_TRAINING
+        return Failure((Problem(path=f"{path}.name", message=message, fix=fix),))
     problems = tuple(option_problems(entry.name, entry.make, named.options, f"{path}.options"))
     if problems:
         return Failure(problems)
@@ -80,9 +83,15 @@ def _order_problems(method: Method, steps: Sequence[_Step | None]) -> Iterator[P
             if name not in {each.name for each in before}:
                 message = f"{entry.name} needs {name} before it"
                 yield Problem(path=step.path, message=message, fix=f"put {name} before it")
+        if entry.once and entry in before:
+            message = f"{entry.name} is there already, and would find nothing left to do"
+            yield Problem(
+                path=step.path, message=message, fix="leave it out, and raise training.epochs to train longer"
+            )
         if closed_by and TrainingClient in step.stage.outline.all_ports():
             message = f"{entry.name} needs the training session, which {closed_by} has closed"
-            yield Problem(path=step.path, message=message, fix=f"put {entry.name} before {closed_by}")
+            fix = "leave it out" if entry.closes else f"put {entry.name} before {closed_by}"
+            yield Problem(path=step.path, message=message, fix=fix)
         closed_by = entry.name if entry.closes else closed_by
         state = _known(entry.shape.gives if after is None else after)
         before.append(entry)

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Never
 
+import attrs
+
 from crucible.effects import (
     Budget,
+    Call,
     Cost,
     Handlers,
     Hedging,
@@ -21,7 +24,7 @@ from crucible.effects import (
     spend,
     working_seconds,
 )
-from crucible.ir import EnsembleSpec, HedgingSpec, Problem, ReliabilitySpec
+from crucible.ir import EnsembleSpec, HedgingSpec, Problem, RateLimitSpec, ReliabilitySpec
 from crucible.kitchen.handlers import costs
 from crucible.kitchen.handlers.ensemble import Voting
 from crucible.kitchen.ports import Evaluator
@@ -41,6 +44,23 @@ _FREE = (SamplingClient.close_session, TrainingClient.close_session)
 
 _calls = Cost(unit="calls", at_most=lambda call: None if call.operation in _FREE else 1)
 _COSTS: Mapping[str, Callable[[], Cost]] = {"calls": lambda: _calls, "seconds": working_seconds, "tokens": costs.tokens}
+
+
+class OverRate(Exception):  # noqa: N818  # what happened, not a kind of error
+    """A call that was not made, because it alone could take more than the rate allows, however long it waited."""
+
+    def __init__(self, call: Call, limit: RateLimitSpec, asked: float) -> None:
+        super().__init__(call, asked)
+        self.call = call
+        self.limit = limit
+        self.asked = asked
+
+    def __str__(self) -> str:
+        limit = self.limit
+        return (
+            f"{self.call} could take {self.asked:g} {limit.unit}, and the rate is {limit.most:g} in"
+            f" {limit.per_seconds:g} s: raise reliability.rate_limit.most, or ask for less"
+        )
 
 
 def reliability_problems(spec: ReliabilitySpec, needed: Collection[type[Port]]) -> Iterator[Problem]:
@@ -88,8 +108,7 @@ def reliable(handlers: Handlers[Never], spec: ReliabilitySpec) -> Handlers[Never
     of the circuit. A hedge is another attempt, and a retry begins all of it again.
     """
     if spec.rate_limit is not None:
-        limit = spec.rate_limit
-        handlers = rate_limit(handlers, Rate(limit.most, per_seconds=limit.per_seconds, cost=_COSTS[limit.unit]()))
+        handlers = rate_limit(handlers, _rate_of(spec.rate_limit))
     if spec.budget is not None:
         handlers = spend(handlers, Budget(spec.budget.limit, _COSTS[spec.budget.unit]()))
     if spec.deadline is not None:
@@ -106,6 +125,19 @@ def reliable(handlers: Handlers[Never], spec: ReliabilitySpec) -> Handlers[Never
         waiting = backoff(first_seconds=again.first_seconds, most_seconds=again.most_seconds)
         handlers = retry(handlers, attempts=again.attempts, when=is_transient, wait_seconds=waiting)
     return handlers
+
+
+def _rate_of(limit: RateLimitSpec) -> Rate:
+    """Give the rate; a call that alone is more than it allows raises OverRate."""
+    cost = _COSTS[limit.unit]()
+
+    def at_most(call: Call) -> float | None:
+        asked = cost.at_most(call)
+        if asked is not None and asked > limit.most:
+            raise OverRate(call, limit, asked)
+        return asked
+
+    return Rate(limit.most, per_seconds=limit.per_seconds, cost=attrs.evolve(cost, at_most=at_most))
 
 
 def hedging_of(spec: HedgingSpec) -> Hedging:

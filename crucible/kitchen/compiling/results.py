@@ -37,6 +37,9 @@ def result_problems(experiment: Experiment) -> Iterator[Problem]:
         path = f"outputs[{index}]"
         yield from option_problems(f"the output {output.name}", _told, output.options, f"{path}.options")
         needs = {"parquet": ("analysis", "pyarrow"), "html": ("cli", "jinja2")}
+        if set(output.formats) == {"html"} and "what" in output.options:
+            message = "an html page is about the whole run"
+            yield Problem(path=f"{path}.options.what", message=message, fix="leave it out, or take other formats")
         for form in output.formats:
             missing = missing_extra(*needs[form], path=f"{path}.formats") if form in needs else None
             if missing is not None:
@@ -118,6 +121,8 @@ def _data(form: str, run: LoadedRun, what: Json) -> bytes:
 
         return render_report([run]).encode()
     rows = _told(what=what if what in ("events", "summary") else "points")(run)  # type: ignore[arg-type]  # checked before
+    if form == "markdown" and not rows:
+        return b"No metric was told.\n"
     if form == "json":
         return (json.dumps([encode(dict(row)) for row in rows], indent=2, ensure_ascii=False) + "\n").encode()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from crucible.kitchen.compiling.routing import routed
 from crucible.kitchen.compiling.supplies import Found, Places, Supply, missing_extra
 from crucible.kitchen.handlers import hf, math, noop, reasoning_gym, scorers
 from crucible.kitchen.ports import Evaluator
+from crucible.train.errors import InvalidRequest
 from crucible.train.ports import DatasetStore
 from crucible.train.types import Row
 
@@ -33,6 +34,9 @@ def datasets_of(experiment: Experiment) -> Mapping[str, DatasetRef]:
 def rows_found(experiment: Experiment, needed: frozenset[type[Port]]) -> Iterator[Found]:
     """Give the handlers of datasets, and what is wrong with the datasets; nothing where no stage reads one."""
     refs = datasets_of(experiment)
+    if experiment.dataset is not None and "dataset" not in refs:
+        message = "a feedback loop trains on what it exports, and reads no other rows"
+        yield Problem(path="dataset", message=message, fix="leave it out")
     if DatasetStore not in needed or not refs:
         return
     rehearsed = experiment.backend.id == "noop"
@@ -134,10 +138,18 @@ def _dataset_problems(ref: DatasetRef, path: str, *, rehearsed: bool) -> Iterato
 
 def _task_problems(ref: DatasetRef, path: str) -> Iterator[Problem]:
     missing = missing_extra("demo", "reasoning_gym", path=path)
-    refused = None if missing else reasoning_gym.refused(dataset_config(ref))
     if missing is not None:
         yield missing
-    if refused is not None:
+        return
+    known = reasoning_gym.options_of(ref.name)
+    unknown = [name for name in ref.options if known and name not in known]
+    for name in unknown:
+        message = f"the task {ref.name} has no option {name!r}"
+        yield Problem(path=f"{path}.options.{name}", message=message, fix=nearest(name, known))
+    refused = None if unknown else reasoning_gym.refused(dataset_config(ref))
+    if isinstance(refused, InvalidRequest):
+        yield Problem(path=f"{path}.options", message=refused.message, fix="correct the options of the dataset")
+    elif refused is not None:
         message, _, fix = str(refused).partition(": ")
         yield Problem(path=path, message=message, fix=fix or "correct the dataset")
 

@@ -206,6 +206,14 @@ def test_an_algorithm_is_one_by_name_with_what_is_to_be_different(
     assert algorithm_of(spec, max_tokens=8) == algorithm
 
 
+def test_a_number_that_a_loss_does_not_take_is_a_problem() -> None:
+    spec = AlgorithmSpec(name="grpo", loss_fn_config={"clip": 0.2})
+    found = problems(rehearsal(ReinforcementSpec(algorithm=spec)))
+    assert found["training.algorithm.loss_fn_config"].endswith(
+        "clip: there are clip_high_threshold, clip_low_threshold"
+    )
+
+
 def test_numbers_of_a_loss_and_a_fixed_length_are_taken_over() -> None:
     spec = AlgorithmSpec(
         loss_fn="cispo", loss_fn_config={"clip_high_threshold": 3.0}, aggregation=AggregationSpec(kind="fixed_length")

@@ -8,7 +8,7 @@ import anyio
 import attrs
 import pytest
 
-from crucible.effects import Do, Handlers, perform
+from crucible.effects import Do, Handlers, Json, perform
 from crucible.ir import (
     BackendRef,
     DatasetRef,
@@ -63,7 +63,11 @@ def on(backend: BackendRef, **changes: Any) -> Experiment:
 def test_options_of_a_backend_are_checked_by_name_kind_and_range() -> None:
     assert "did you mean seed?" in problems(on(BackendRef(id="noop", options={"sed": 1})))["backend.options.sed"]
     wrong = problems(on(BackendRef(id="torch", options={"dtype": "float8", "num_threads": 1.5})))
-    assert wrong["backend.options.dtype"].startswith("must be one of 'float32', 'bfloat16', not 'float8'")
+    assert wrong["backend.options.dtype"].startswith("must be float32 or bfloat16, not the text 'float8'")
+    none_at_all = problems(on(BackendRef(id="torch", options={"num_threads": 0})))
+    assert none_at_all["backend.options.num_threads"].startswith("must be at least 1, not 0")
+    no_length = problems(on(BackendRef(id="noop", options={"max_length": 0})))
+    assert no_length["backend.options.max_length"].startswith("must be at least 1, not 0")
     assert wrong["backend.options.num_threads"].startswith("must be a whole number or null")
     below = problems(on(BackendRef(id="tinker", options={"connect_attempts": 0})))
     assert "connect_attempts" in below["backend.options"]
@@ -132,7 +136,7 @@ def test_a_task_that_is_not_there_is_named_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("ref", "path"),
     [
-        (attrs.evolve(TASK, options={"sized": 3}), "dataset"),
+        (attrs.evolve(TASK, options={"sized": 3}), "dataset.options.sized"),
         (attrs.evolve(TASK, split="validation"), "dataset"),
         (attrs.evolve(TASK, streaming=True), "dataset.streaming"),
         (DatasetRef(name="no/such/file.jsonl", provider="file"), "dataset.name"),
@@ -141,6 +145,20 @@ def test_a_task_that_is_not_there_is_named_with_the_nearest() -> None:
 )
 def test_rows_that_cannot_be_read_are_a_problem(ref: DatasetRef, path: str) -> None:
     assert list(problems(on(BackendRef(id="noop"), dataset=ref, training=SupervisedSpec()))) == [path]
+
+
+def test_options_of_a_task_are_checked_by_name_and_value() -> None:
+    def with_options(**options: Json) -> dict[str, str]:
+        return problems(on(BackendRef(id="noop"), dataset=attrs.evolve(TASK, options=options)))
+
+    assert "did you mean size?" in with_options(sise=8)["dataset.options.sise"]
+    for options in ({"seed": -1}, {"size": "ten"}, {"min_terms": 5, "max_terms": 2}):
+        assert list(with_options(**options)) == ["dataset.options"]
+    assert "from 0 on" in with_options(seed=-1)["dataset.options"]
+
+
+def test_rows_of_a_dataset_that_no_method_reads_are_a_problem() -> None:
+    assert "trains on what it exports" in problems(attrs.evolve(loop(), dataset=TASK))["dataset"]
 
 
 def test_rows_are_judged_by_who_belongs_to_them() -> None:

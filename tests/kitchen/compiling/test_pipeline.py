@@ -131,6 +131,13 @@ def test_nothing_trains_after_the_session_was_closed() -> None:
     }
 
 
+def test_a_stage_that_finds_nothing_left_to_do_is_a_problem() -> None:
+    begin = ("load_dataset", "init_session", "init_tokenizer", "build_supervised_dataset")
+    twice = problems(rehearsal(SUPERVISED, *begin, "train", "train", "cleanup", "cleanup"))
+    assert "raise training.epochs" in twice["pipeline[5]"]
+    assert twice["pipeline[7]"].endswith("which cleanup has closed: leave it out")
+
+
 # Options
 
 
@@ -138,7 +145,7 @@ def test_options_are_checked_by_name_and_kind() -> None:
     options: dict[str, Json] = {"num_exampls": 3, "max_tokens": "4"}
     found = problems(rehearsal(SUPERVISED, StageDef(name="evaluate", options=options)))
     assert "did you mean num_examples?" in found["pipeline[0].options.num_exampls"]
-    assert found["pipeline[0].options.max_tokens"].startswith("must be a whole number or null, not '4'")
+    assert found["pipeline[0].options.max_tokens"].startswith("must be a whole number or null, not the text '4'")
 
 
 def test_an_option_out_of_its_range_is_a_problem() -> None:
@@ -227,5 +234,6 @@ def test_without_a_training_a_pipeline_has_stages_of_ones_own_alone(tmp_path: st
 
     bare = attrs.evolve(rehearsal(None, "count"), experiment_type="evaluation")
     assert "there is no stage 'count'" in problems(bare)["pipeline[0].name"]
+    assert "give a training" in problems(bare)["pipeline[0].name"]
     whole = compile_experiment(bare, catalogue=standard_catalogue().adding("count", count)).unwrap()
     assert whole.run(tmp_path).unwrap().result.context.state == 1

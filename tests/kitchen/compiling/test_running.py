@@ -232,6 +232,13 @@ def test_outputs_are_written_in_every_format_they_name(tmp_path: Path) -> None:
     assert str(done.folder / "out.parquet") in str(done)
 
 
+def test_a_table_of_no_metrics_says_so_and_a_page_has_no_choice_of_rows(tmp_path: Path) -> None:
+    bare = attrs.evolve(rehearsal(SUPERVISED, "load_dataset"), outputs=(OutputSpec(name="shown", sink="stdout"),))
+    assert str(sound(bare).run(tmp_path).unwrap()).startswith("No metric was told.")
+    page = OutputSpec(name="page", formats=("html",), options={"what": "events"})
+    assert "whole run" in problems(attrs.evolve(bare, outputs=(page,)))["outputs[0].options.what"]
+
+
 def test_an_output_that_cannot_be_written_costs_the_output_alone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     bad = OutputSpec(name="bad", path=str(tmp_path / "file"))
@@ -250,7 +257,8 @@ def test_a_run_is_compared_with_the_newest_of_its_baseline(tmp_path: Path) -> No
     assert comparison.baseline == "second"
     assert comparison.metrics["loss"].test == "mann_whitney"
     assert comparison.metrics["loss"].difference == 0.0
-    assert comparison.problems == ("nothing: one of the runs has none",)
+    both = "epoch/mean_loss, eval/accuracy, eval/num_examples, grad_norm, learning_rate, loss, num_tokens"
+    assert comparison.problems == (f"nothing: neither run has any (both have {both})",)
 
 
 # Limits
@@ -261,6 +269,15 @@ def test_a_budget_stops_the_run_and_says_where(tmp_path: Path) -> None:
     failed = sound(poor).run(tmp_path).failure()
     assert failed.path.startswith("supervised/")
     assert "could cost 1 calls, and 0 of 5 calls are left" in str(failed.error)
+
+
+def test_a_call_that_no_rate_lets_through_stops_the_run_and_says_where(tmp_path: Path) -> None:
+    slow = attrs.evolve(
+        rehearsal(), reliability=ReliabilitySpec(rate_limit=RateLimitSpec(most=2.0, per_seconds=0.1, unit="tokens"))
+    )
+    failed = sound(slow).run(tmp_path).failure()
+    assert failed.path.startswith("supervised/evaluate")
+    assert "tokens, and the rate is 2 in 0.1 s: raise reliability.rate_limit.most" in str(failed.error)
 
 
 def test_a_run_within_all_its_limits_is_the_same_run(tmp_path: Path) -> None:

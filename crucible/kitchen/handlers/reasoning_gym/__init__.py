@@ -1,6 +1,7 @@
 """The procedural tasks of `reasoning_gym` as datasets, and its verifiers as an evaluator; needs the extra `demo`."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,7 @@ from crucible.train.types import DatasetConfig, Row
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ReasoningGymEvaluator", "datasets", "refused", "tasks", "verifier"]
+__all__ = ["ReasoningGymEvaluator", "datasets", "options_of", "refused", "tasks", "verifier"]
 
 _LOOK_AHEAD = 8  # rows that are looked at for an answer to reject
 _SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "test": 1_000_000_007}
@@ -67,8 +68,15 @@ def refused(config: DatasetConfig) -> TrainError | None:
     """Say why there is no such dataset, without drawing its rows; None when there is."""
     if config.split not in _SPLIT_SEEDS:
         return _no_split(config)
-    made = _task(config, seed=0)
+    made = _seed_of(config, "train").bind(lambda seed: _task(config, seed=seed))
     return made.failure() if isinstance(made, Failure) else None
+
+
+def options_of(task: str) -> tuple[str, ...]:
+    """Give the names of the options of a task, `seed` and `size` among them; none for a task that is not there."""
+    from reasoning_gym.factory import DATASETS
+
+    return tuple(field.name for field in fields(DATASETS[task][1])) if task in DATASETS else ()
 
 
 class ReasoningGymEvaluator(Evaluator):
@@ -124,11 +132,14 @@ def _no_split(config: DatasetConfig) -> NotFound:
 
 
 def _rows(config: DatasetConfig, split: str) -> Result[tuple[Row, ...], TrainError]:
+    return _seed_of(config, split).bind(lambda seed: _task(config, seed=seed)).bind(lambda task: _drawn(task, config))
+
+
+def _seed_of(config: DatasetConfig, split: str) -> Result[int, TrainError]:
     seed = config.options.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:  # the library's generator takes -1 for 1
         return Failure(InvalidRequest(message=f"seed must be a whole number from 0 on, not {seed!r}"))
-    spread = (seed * _SEED_STRIDE + _SPLIT_SEEDS[split]) % _NUM_SEEDS
-    return _task(config, seed=spread).bind(lambda task: _drawn(task, config))
+    return Success((seed * _SEED_STRIDE + _SPLIT_SEEDS[split]) % _NUM_SEEDS)
 
 
 def _drawn(task: _Task, config: DatasetConfig) -> Result[tuple[Row, ...], TrainError]:
