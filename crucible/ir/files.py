@@ -79,6 +79,14 @@ def load(path: Path | str, kind: type[attrs.AttrsInstance] = Experiment) -> Resu
 
     Raises: ImportError without the extra `specs`.
     """
+    return load_data(path).bind(lambda data: decode(data, kind, source=str(path)))
+
+
+def load_data(path: Path | str) -> Result[object, InvalidSpec]:
+    """Read the plain data of a file, in which anything may still be wrong, for who changes it before `decode`.
+
+    Fails: InvalidSpec when it cannot be read, or is not in the format that its name says.
+    """
     source = str(path)
     form = format_of(Path(path).name)
     if isinstance(form, Failure):
@@ -88,8 +96,9 @@ def load(path: Path | str, kind: type[attrs.AttrsInstance] = Experiment) -> Resu
     except OSError as error:
         return _unusable(source, "cannot be read", error.strerror or str(error))
     except UnicodeDecodeError as error:
-        return _unusable(source, "is no text in UTF-8", str(error))
-    return loads(text.removeprefix("\ufeff"), form.unwrap(), kind, source=source)
+        return _unusable(source, "is no text in UTF-8", str(error), "save it as UTF-8")
+    data = parse(text.removeprefix("\ufeff"), form.unwrap())
+    return data.alt(lambda problem: InvalidSpec(problems=(problem,), source=source))
 
 
 def save(spec: attrs.AttrsInstance, path: Path | str) -> Result[None, InvalidSpec]:
@@ -121,8 +130,8 @@ def save(spec: attrs.AttrsInstance, path: Path | str) -> Result[None, InvalidSpe
     return Success(None)
 
 
-def _unusable(source: str, message: str, reason: str) -> Result[S, InvalidSpec]:
-    problem = Problem(
-        path="", message=f"the file {message}: {reason}", fix="look at the file, its folder and its rights"
-    )
+def _unusable(
+    source: str, message: str, reason: str, fix: str = "look at the file, its folder and its rights"
+) -> Result[S, InvalidSpec]:
+    problem = Problem(path="", message=f"the file {message}: {reason}", fix=fix)
     return Failure(InvalidSpec(problems=(problem,), source=source))

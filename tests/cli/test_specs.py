@@ -123,6 +123,9 @@ def test_a_file_that_cannot_be_read_as_what_it_says_is_named(
     (tmp_path / "bad.json").write_text("{")
     assert main(["plan", str(tmp_path / "bad.json")]) == 1
     assert "bad.json has 1 problem" in capsys.readouterr().err
+    (tmp_path / "latin.yaml").write_bytes("id: caf\xe9".encode("latin-1"))
+    assert main(["check", str(tmp_path / "latin.yaml")]) == 1
+    assert "save it as UTF-8" in capsys.readouterr().err
     assert main(["schema", "--to", str(tmp_path)]) == 1
     assert str(tmp_path) in capsys.readouterr().err
 
@@ -148,20 +151,44 @@ def test_a_change_can_make_what_is_not_there_and_reach_into_lists() -> None:
     assert changed(data, "outputs[0]={name: c}") is None
     assert changed(data, "tags=[a, b]") is None
     assert changed(data, "description=a: b") is None
+    assert changed(data, "outputs[1].name=d") is None
+    assert changed(data, "pipeline[0].name=train") is None
+    assert changed(data, "training.evaluation.metadata.größe=1") is None
     assert data == {
         "id": "x",
-        "outputs": [{"name": "c"}],
+        "outputs": [{"name": "c"}, {"name": "d"}],
+        "pipeline": [{"name": "train"}],
+        "training": {"evaluation": {"metadata": {"größe": 1}}},
         "reliability": {"retry": {"attempts": 3}},
         "tags": ["a", "b"],
         "description": "a: b",
     }
 
 
-@pytest.mark.parametrize("change", ["id.more=1", "outputs[3].name=x", "outputs.first=x", "id.a.b=1"])
+@pytest.mark.parametrize(
+    "change", ["id.more=1", "outputs[3].name=x", "outputs.first=x", "id.a.b=1", "id[0]=1", "outputs[2]=x"]
+)
 def test_a_change_of_what_cannot_be_there_is_a_problem(change: str) -> None:
     problem = changed({"outputs": [{"name": "a"}], "id": "x"}, change)
     assert problem is not None
     assert "nothing in the file can be changed there" in problem.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["training.epochs", "=3", "training..epochs=2", "training epochs=2", ".id=x", "id.=x", "outputs[a]=x", "a[0=x"],
+)
+def test_a_key_that_is_no_path_changes_nothing(change: str) -> None:
+    data = {"training": {"epochs": 1}, "outputs": [], "id": "x"}
+    problem = changed(data, change)
+    assert problem is not None
+    assert problem.message == f"--set {change!r} is no change"
+    assert data == {"training": {"epochs": 1}, "outputs": [], "id": "x"}
+
+
+def test_all_wrong_changes_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(EXAMPLE), "--set", "training", "--set", "id.more=1", "--set", "seed=1"]) == 1
+    assert "experiment.yaml has 2 problems" in capsys.readouterr().err
 
 
 @pytest.mark.slow
