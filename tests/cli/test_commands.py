@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
 import pytest
 
 from crucible.cli import _main as program
@@ -125,7 +127,26 @@ def test_runs_are_listed_by_their_start(capsys: pytest.CaptureFixture[str], runs
 
 def test_a_run_that_cannot_be_read_is_listed_as_such(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "torn.events.jsonl").write_text('{"run_id":"torn","metadata":{}}\nnot json\n')
-    assert "unreadable: " in said(capsys, "runs", "--runs", tmp_path)
+    (tmp_path / "other.sqlite").write_text("no database")
+    keep(tmp_path, "whole", FAILED)
+    _, other, torn, whole, empty, *problems = said(capsys, "runs", "--runs", tmp_path).splitlines()
+    assert [line.split()[:2] for line in (other, torn)] == [["other", "unreadable"], ["torn", "unreadable"]]
+    assert whole.startswith("whole")
+    assert empty == ""
+    assert [problem.partition(" no ")[0].rpartition("/")[2] for problem in problems] == [
+        "other.sqlite: file is not a database: move the file away, or bring it back from a copy: it is damaged, or",
+        "torn.events.jsonl, line 2:",
+    ]
+
+
+def test_a_run_that_goes_on_and_one_that_fell_silent_are_told_apart(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    keep(tmp_path, "dead", UNENDED)
+    keep(tmp_path, "alive", [attrs.evolve(event, timestamp=datetime.now(UTC)) for event in UNENDED])
+    _, dead, alive = said(capsys, "runs", "--runs", tmp_path).splitlines()
+    assert re.match(r"dead +silent for \d+ h \d+ min +0 ", dead)
+    assert re.match(r"alive +running +0 ", alive)
 
 
 def test_a_report_of_an_experiment_is_one_of_its_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

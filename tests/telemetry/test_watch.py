@@ -26,11 +26,11 @@ from crucible.telemetry.events import (
     StageFailed,
     TelemetryRefused,
 )
-from crucible.telemetry.loading import RunPlace
+from crucible.telemetry.loading import QUIET_SECONDS, RunPlace
 from crucible.telemetry.stores import JsonlEventStore, JsonlMetricsStore, SqliteEventStore, SqliteMetricsStore
 from crucible.telemetry.watch import watch_run
 from crucible.telemetry.watch._following import Follower
-from crucible.telemetry.watch._frame import QUIET_SECONDS, frame, line, sparkline
+from crucible.telemetry.watch._frame import frame, line, sparkline
 from crucible.telemetry.watch._watched import Watched
 from tests.telemetry.made import COMPLETED, FAILED, HOSTILE, UNENDED, at, event, points
 

@@ -1,6 +1,7 @@
 """`crucible runs`: a list of the runs that are kept in a folder."""
 
 import functools
+from datetime import UTC, datetime
 
 import anyio
 import attrs
@@ -10,17 +11,26 @@ from crucible.cli._outcome import Outcome
 from crucible.cli._tables import table
 from crucible.effects import Failure, Success
 from crucible.telemetry.experiments import is_experiment
-from crucible.telemetry.loading import LoadedRun, RunPlace, find_runs, glance, standing_of, telling_metric
+from crucible.telemetry.loading import (
+    QUIET_SECONDS,
+    LoadedRun,
+    RunPlace,
+    age,
+    find_runs,
+    glance,
+    standing_of,
+    telling_metric,
+)
 from crucible.telemetry.series import series_of
 
 _COLUMNS = ("run", "recipe", "state", "steps", "newest", "started")
-_STATES = {"open": "never ended"}
 
 
 @attrs.frozen(kw_only=True)
 class _Row:
     started: str
     cells: tuple[str, ...]
+    problem: str = ""
 
 
 def runs(*, runs: Runs = RUNS) -> Outcome:
@@ -35,14 +45,16 @@ def runs(*, runs: Runs = RUNS) -> Outcome:
     if not places:
         return Failure(f"{runs} has no runs")
     rows = sorted((row for row in map(_row, places) if row is not None), key=lambda row: row.started)
-    return Success(table(_COLUMNS, [row.cells for row in rows]))
+    problems = [row.problem for row in rows if row.problem]
+    return Success("\n".join([table(_COLUMNS, [row.cells for row in rows]), *([""] if problems else []), *problems]))
 
 
 def _row(place: RunPlace) -> _Row | None:
     """Give a run's row; none for an experiment, which `crucible experiment list` shows."""
     found = anyio.run(functools.partial(glance, place))
     if isinstance(found, Failure):
-        return _Row(started="", cells=(place.run_id, "", f"unreadable: {found.failure()}", "", "", ""))
+        cells = (place.run_id, "", "unreadable", "", "", "")
+        return _Row(started="", cells=cells, problem=f"unreadable: {found.failure()}")
     run = found.unwrap()
     return None if is_experiment(run.info) else _row_of(run)
 
@@ -54,9 +66,16 @@ def _row_of(run: LoadedRun) -> _Row:
     cells = (
         run.run_id,
         str(run.info.metadata.get("recipe") or ""),
-        _STATES.get(standing.state, standing.state),
+        standing.state if standing.state != "open" else _openness(run, standing.last_told),
         "0" if shown is None else str(shown.steps[-1]),
         "" if shown is None else f"{shown.name} {shown.values[-1]:.4g}",
         started,
     )
     return _Row(started=started, cells=cells)
+
+
+def _openness(run: LoadedRun, last_told: datetime | None) -> str:
+    """Say of a run that has not ended whether it was heard of lately: a step may be long, or its process gone."""
+    times = [*(point.timestamp for point in run.points[-1:]), *([] if last_told is None else [last_told])]
+    quiet = (datetime.now(UTC) - max(times)).total_seconds() if times else 0.0
+    return "running" if quiet < QUIET_SECONDS else f"silent for {age(quiet)}"

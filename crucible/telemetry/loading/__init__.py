@@ -3,9 +3,10 @@
 from crucible.telemetry.loading._finding import RunNotFound, RunPlace, SeveralRuns, find_run, find_runs
 from crucible.telemetry.loading._glancing import glance, telling_metric
 from crucible.telemetry.loading._loading import LoadedRun, load_run, stores_of
-from crucible.telemetry.loading._standing import Standing, StandingReader, State, standing_of
+from crucible.telemetry.loading._standing import QUIET_SECONDS, Standing, StandingReader, State, age, standing_of
 
 __all__ = [
+    "QUIET_SECONDS",
     "LoadedRun",
     "RunNotFound",
     "RunPlace",
@@ -13,6 +14,7 @@ __all__ = [
     "Standing",
     "StandingReader",
     "State",
+    "age",
     "find_run",
     "find_runs",
     "glance",

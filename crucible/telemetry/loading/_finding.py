@@ -74,7 +74,7 @@ class SeveralRuns:
 
 
 def find_runs(folder: Path | str) -> tuple[RunPlace, ...]:
-    """Give the runs whose files are in a folder, or in the folders right below it, sorted by id.
+    """Give the runs whose files are in a folder, or in the folders right below it, sorted by id; files that cannot be read too.
 
     Of a run that is there twice, the copy nearest to `folder` counts (an archive keeps copies), and the database before its
     JSON lines.
@@ -126,7 +126,7 @@ def _places(paths: Sequence[Path]) -> Iterator[RunPlace]:
 
 
 def _holds_a_run(path: Path) -> bool:
-    """Tell whether a database has the tables of a run: a registry, say, has others."""
+    """Tell whether a database has the tables of a run: a registry, say, has others. One that is damaged may have had them."""
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
@@ -135,5 +135,5 @@ def _holds_a_run(path: Path) -> bool:
         finally:
             connection.close()
     except sqlite3.Error:
-        return False
+        return True
     return bool(found == 3)  # the three tables named above

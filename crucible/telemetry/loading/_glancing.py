@@ -8,11 +8,13 @@ from crucible.telemetry.loading._loading import LoadedRun, NotLoaded, load_run, 
 from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint, RunInfo
 
 _TELLING = (RunOpened.NAME, WorkflowStarted.NAME, WorkflowStopped.NAME, WorkflowFailed.NAME)
+_NEWEST = 8
+"""Events at the end that tell when the run was last heard of."""
 _SHOWN = ("loss", "reward_mean", "margin", "teacher_kl")
 
 
 async def glance(place: RunPlace) -> Result[LoadedRun, NotLoaded]:
-    """Read how a run began and ended, and the points of the metric that says most.
+    """Read how a run began and ended, what it told last, and the points of the metric that says most.
 
     A run in JSON lines, which are read as a whole anyway, is read as a whole.
     """
@@ -20,17 +22,18 @@ async def glance(place: RunPlace) -> Result[LoadedRun, NotLoaded]:
         return await load_run(place)
     events, metrics = stores_of(place)
     told: dict[int, EventRecord] = {}
-    for name in _TELLING:
-        found = await events.query(place.run_id, EventFilter(name=name))
+    for wanted in (*(EventFilter(name=name) for name in _TELLING), EventFilter(last=_NEWEST)):
+        found = await events.query(place.run_id, wanted)
         if isinstance(found, Failure):
             return Failure(found.failure())
         told |= {event.sequence: event for event in found.unwrap()}
     names = (await metrics.list_metrics(place.run_id)).value_or(())
     nothing: Result[tuple[MetricPoint, ...], StoreError] = Success(())
     points = await metrics.read(place.run_id, name=telling_metric(names)) if names else nothing
-    infos = {info.run_id: info for info in (await events.list_runs()).value_or(())}
-    info = infos.get(place.run_id, RunInfo(run_id=place.run_id))
-    return points.map(lambda found: LoadedRun(info=info, events=tuple(told.values()), points=found))
+    about = (await events.find_run(place.run_id)).map(lambda info: info or RunInfo(run_id=place.run_id))
+    return about.bind(
+        lambda info: points.map(lambda found: LoadedRun(info=info, events=tuple(told.values()), points=found))
+    )
 
 
 def telling_metric(names: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ import attrs
 from crucible.effects import Failure, Result, Success
 from crucible.telemetry.errors import StoreError, UnknownRun
 from crucible.telemetry.loading._finding import RunNotFound, RunPlace, SeveralRuns, find_run
-from crucible.telemetry.ports import EventStore, MetricsStore
+from crucible.telemetry.ports import MetricsStore
 from crucible.telemetry.stores import JsonlEventStore, JsonlMetricsStore, SqliteEventStore, SqliteMetricsStore
 from crucible.telemetry.types import EventRecord, MetricPoint, RunInfo
 
@@ -29,7 +29,7 @@ class LoadedRun:
         return self.info.run_id
 
 
-def stores_of(place: RunPlace) -> tuple[EventStore, MetricsStore]:
+def stores_of(place: RunPlace) -> tuple[SqliteEventStore | JsonlEventStore, MetricsStore]:
     """Open nothing; give the stores that read a run. They take no lock that a run which goes on would wait for."""
     if place.format == "sqlite":
         return SqliteEventStore(place.folder, read_only=True), SqliteMetricsStore(place.folder, read_only=True)
@@ -49,15 +49,14 @@ async def load_run(where: str | RunPlace, *, runs: Path | str = "runs") -> Resul
             return Failure(found.failure())
         where = found.unwrap()
     event_store, metrics_store = stores_of(where)
-    known, told = await event_store.list_runs(), await event_store.query(where.run_id)
+    about, told = await event_store.find_run(where.run_id), await event_store.query(where.run_id)
     measured = await metrics_store.read(where.run_id)
-    for result in (known, told, measured):
+    for result in (about, told, measured):
         if isinstance(result, Failure) and not isinstance(result.failure(), UnknownRun):
             return Failure(result.failure())
-    infos = {info.run_id: info for info in known.value_or(())}
     return Success(
         LoadedRun(
-            info=infos.get(where.run_id, RunInfo(run_id=where.run_id)),
+            info=about.unwrap() or RunInfo(run_id=where.run_id),
             events=told.value_or(()),
             points=measured.value_or(()),
         )

@@ -13,6 +13,10 @@ State: TypeAlias = Literal["completed", "failed", "open"]
 """`open`: it goes on, or its process died without a word. Only the age of the last event tells which is likelier."""
 
 
+QUIET_SECONDS = 30.0
+"""A run that has told nothing for longer is pointed out: a step may be long, or its process gone."""
+
+
 @attrs.frozen(kw_only=True)
 class Standing:
     """How a run stands by what it told.
@@ -119,6 +123,20 @@ def standing_of(events: Iterable[EventRecord]) -> Standing:
     for event in sorted(events, key=lambda event: event.sequence):
         reader.take(event)
     return reader.standing
+
+
+def age(seconds: float) -> str:
+    """Say how long ago something was.
+
+    >>> [age(seconds) for seconds in (0.4, 43, 200, 7400)]
+    ['less than 1 s', '43 s', '3 min', '2 h 3 min']
+    """
+    if seconds < 1:
+        return "less than 1 s"
+    if seconds < 120:  # two minutes read better in seconds
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # minutes of an hour
 
 
 def _is_innermost(event: EventRecord, path: str, failed_in: str) -> bool:

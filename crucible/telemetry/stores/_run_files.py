@@ -1,7 +1,7 @@
 """A folder with one file of lines for each run; rows are keyed by sequence number and written once."""
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote, unquote_to_bytes
@@ -117,17 +117,22 @@ class RunFiles(Generic[Rec]):
             for number, line in enumerate(lines, start=self._headers + 1)
         )
 
-    def first_lines(self) -> Iterator[tuple[str, Path, bytes]]:
-        """Give the id, the file and the first whole line of each run that has one.
+    def run_ids(self) -> tuple[str, ...]:
+        """Give the runs that have a file, sorted."""
+        names = (path.name.removesuffix(self._suffix) for path in self._folder.glob(f"*{self._suffix}"))
+        return tuple(sorted(unquote_to_bytes(name).decode("utf-8", "surrogatepass") for name in names))
+
+    def first_line(self, run_id: str) -> bytes | None:
+        """Give the first line of a run's file; None where there is none that is whole.
 
         Raises: OSError.
         """
-        for path in sorted(self._folder.glob(f"*{self._suffix}")):
-            with path.open("rb") as file:
-                line = file.readline()
-            if line.endswith(b"\n"):
-                quoted = path.name.removesuffix(self._suffix)
-                yield unquote_to_bytes(quoted).decode("utf-8", "surrogatepass"), path, line
+        path = self.path(run_id)
+        if not path.exists():
+            return None
+        with path.open("rb") as file:
+            line = file.readline()
+        return line if line.endswith(b"\n") else None
 
     def delete(self, run_id: str) -> None:
         """Delete the file of a run.

@@ -114,15 +114,22 @@ class JsonlEventStore(EventStore):
 
     async def list_runs(self) -> Result[tuple[RunInfo, ...], StoreError]:
         """Give the runs that have a file."""
+        runs: list[RunInfo] = []
+        for run_id in self._files.run_ids():
+            found = await self.find_run(run_id)
+            if isinstance(found, Failure):
+                return Failure(found.failure())
+            runs += filter(None, [found.unwrap()])
+        return Success(tuple(runs))
 
-        def found() -> tuple[RunInfo, ...]:
-            runs = {
-                run_id: parsed(line, read_run, path=str(path), number=1)
-                for run_id, path, line in self._files.first_lines()
-            }
-            return tuple(run for _, run in sorted(runs.items()))
+    async def find_run(self, run_id: str) -> Result[RunInfo | None, StoreError]:
+        """Give one run, None where it was not opened; the files of others are not looked at."""
 
-        return self._files.guarded(found)
+        def found() -> RunInfo | None:
+            line = self._files.first_line(run_id)
+            return None if line is None else parsed(line, read_run, path=str(self._files.path(run_id)), number=1)
+
+        return self._files.guarded(found, run_id)
 
     async def delete_run(self, run_id: str) -> Result[None, StoreError]:
         """Delete the run's file."""

@@ -137,12 +137,17 @@ class SqliteEventStore(EventStore):
 
     async def list_runs(self) -> Result[tuple[RunInfo, ...], StoreError]:
         """Give the runs that have a file and were opened."""
+        runs: list[RunInfo] = []
+        for run_id in sorted(self._databases.run_ids()):
+            found = await self.find_run(run_id)
+            if isinstance(found, Failure):
+                return Failure(found.failure())
+            runs += filter(None, [found.unwrap()])
+        return Success(tuple(runs))
 
-        def found() -> tuple[RunInfo, ...]:
-            runs = (self._find(run_id) for run_id in sorted(self._databases.run_ids()))
-            return tuple(run for run in runs if run is not None)
-
-        return self._databases.guarded(found)
+    async def find_run(self, run_id: str) -> Result[RunInfo | None, StoreError]:
+        """Give one run, None where it was not opened; the files of others are not looked at."""
+        return self._databases.guarded(lambda: self._find(run_id), run_id)
 
     async def delete_run(self, run_id: str) -> Result[None, StoreError]:
         """Delete the run's events; its metrics stay."""

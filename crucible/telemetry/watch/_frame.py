@@ -11,11 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from crucible.telemetry.loading import QUIET_SECONDS, age
 from crucible.telemetry.types import EventRecord
 from crucible.telemetry.watch._watched import Curve, Watched
-
-QUIET_SECONDS = 30.0
-"""A run that has told nothing for longer is pointed out: a step may be long, or its process gone."""
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 30
@@ -66,20 +64,6 @@ def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
     finite = [mean for mean in means if math.isfinite(mean)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     return "".join(_block(mean, low, high) for mean in means)
-
-
-def age(seconds: float) -> str:
-    """Say how long ago something was.
-
-    >>> [age(seconds) for seconds in (0.4, 43, 200, 7400)]
-    ['less than 1 s', '43 s', '3 min', '2 h 3 min']
-    """
-    if seconds < 1:
-        return "less than 1 s"
-    if seconds < 120:  # two minutes read better in seconds
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # minutes of an hour
 
 
 def _block(value: float, low: float, high: float) -> str:

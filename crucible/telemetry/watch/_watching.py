@@ -10,9 +10,9 @@ from rich.live import Live
 
 from crucible.effects import Failure, Result, Success
 from crucible.telemetry.errors import StoreError
-from crucible.telemetry.loading import RunPlace, Standing
+from crucible.telemetry.loading import QUIET_SECONDS, RunPlace, Standing
 from crucible.telemetry.watch._following import Follower
-from crucible.telemetry.watch._frame import QUIET_SECONDS, frame, line, quiet_seconds
+from crucible.telemetry.watch._frame import frame, line, quiet_seconds
 from crucible.telemetry.watch._watched import Watched
 
 

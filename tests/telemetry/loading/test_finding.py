@@ -1,5 +1,7 @@
 """Runs are found by what a person types, and what is not there is named with what is."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,11 +68,19 @@ async def test_of_many_runs_the_newest_are_named() -> None:
 
 
 async def test_a_database_of_something_else_is_no_run(folder: Path) -> None:
-    (folder / "broken.sqlite").write_bytes(b"no database at all")
+    with closing(sqlite3.connect(folder / "registry.sqlite")) as other:
+        other.execute("CREATE TABLE models (id TEXT)")
     (folder / "folder.sqlite").mkdir()
-    before = find_runs(folder)
-    assert len(before) == 3
-    assert isinstance(find_run(str(folder / "broken.sqlite")), Failure)
+    assert len(find_runs(folder)) == 3
+    assert isinstance(find_run(str(folder / "registry.sqlite")), Failure)
+
+
+async def test_a_damaged_database_is_found_for_what_reads_it_to_say_so(folder: Path) -> None:
+    whole = (folder / "talk_1" / "talk_1.sqlite").read_bytes()
+    (folder / "talk_1" / "talk_1.sqlite").write_bytes(whole[:5000])
+    (folder / "broken.sqlite").write_bytes(b"no database at all")
+    assert [place.run_id for place in find_runs(folder)] == ["a/b c", "broken", "talk_1", "talk_2"]
+    assert found("talk_1", folder).run_id == "talk_1"
 
 
 async def test_of_a_run_kept_twice_the_nearest_counts_and_the_database_before_its_lines(folder: Path) -> None:

@@ -37,6 +37,21 @@ async def test_a_run_comes_back_as_it_was_told(tmp_path: Path, kind: str) -> Non
     assert seen.points == run.points
 
 
+@pytest.mark.parametrize("ending", [".sqlite", ".events.jsonl"])
+async def test_a_damaged_file_is_in_the_way_of_no_other_run(tmp_path: Path, ending: str) -> None:
+    if ending == ".sqlite":
+        await keep(SqliteEventStore(tmp_path), SqliteMetricsStore(tmp_path))
+    else:
+        await keep(JsonlEventStore(tmp_path), JsonlMetricsStore(tmp_path))
+    (tmp_path / f"broken{ending}").write_bytes(b"no run at all\n")
+    run = (await load_run("evening", runs=tmp_path)).unwrap()
+    assert (run.info.metadata, len(run.points)) == ({"recipe": "talk"}, 2)
+    seen = (await glance(find_run("evening", runs=tmp_path).unwrap())).unwrap()
+    assert seen.info == run.info
+    store = SqliteEventStore(tmp_path) if ending == ".sqlite" else JsonlEventStore(tmp_path)
+    assert str((await store.list_runs()).failure()).startswith(str(tmp_path / f"broken{ending}"))
+
+
 async def test_a_run_with_nothing_but_its_opening_is_a_run(tmp_path: Path) -> None:
     await SqliteEventStore(tmp_path).open_run("begun")
     run = (await load_run("begun", runs=tmp_path)).unwrap()
