@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import tyro
 
@@ -12,7 +12,9 @@ from crucible.effects import Failure, Result
 from crucible.ir import Experiment, InvalidSpec, Problem, decode
 from crucible.ir.files import load_data
 from crucible.ir.texts import parse
-from crucible.kitchen.compiling import Compiled, compile_experiment
+
+if TYPE_CHECKING:
+    from crucible.kitchen.compiling import Compiled
 
 Spec: TypeAlias = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC")]
 """A file with an experiment: YAML, TOML or JSON."""
@@ -26,11 +28,13 @@ _KEY = re.compile(r"[\w-]+(\.[\w-]+|\[\d+\])*")
 _STEP = re.compile(r"[\w-]+|\[\d+\]")
 
 
-def compiled(path: Path, changes: Sequence[str]) -> Result[Compiled, InvalidSpec]:
+def compiled(path: Path, changes: Sequence[str]) -> "Result[Compiled, InvalidSpec]":
     """Read, change and compile a spec.
 
     Fails: InvalidSpec with all problems, those of the changes at their keys.
     """
+    from crucible.kitchen.compiling import compile_experiment
+
     return read(path, changes).bind(lambda experiment: compile_experiment(experiment, source=str(path)))
 
 

@@ -206,3 +206,9 @@ def test_the_example_trains_a_real_model(tmp_path: Path) -> None:
     [folder] = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert (folder / "weights" / "final_weights").is_dir()
     assert "| loss | 2 |" in (folder / "results.md").read_text()
+
+
+def test_a_command_that_needs_no_experiment_does_not_wait_for_what_trains() -> None:
+    code = "import sys, crucible.cli._commands; print([it for it in sys.modules if it.startswith('crucible.kitchen')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

@@ -15,7 +15,7 @@ from crucible.kitchen.compiling.erased import AnyRecipe, EveryHandler, every_han
 from crucible.kitchen.compiling.estimates import estimates
 from crucible.kitchen.compiling.observing import Observed
 from crucible.kitchen.compiling.reliability import OverRate, reliable
-from crucible.kitchen.compiling.results import Written, find_baseline, written
+from crucible.kitchen.compiling.results import Written, find_baseline, summary_rows, written
 from crucible.kitchen.compiling.supplies import Places, Supply, together
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.run import RunFailed, RunResult, new_run_id, run
@@ -65,9 +65,10 @@ class Finished:
     problems: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Write what a person wants to see first: printed outputs, results, and where everything is."""
+        """Write what a person wants to see first: printed outputs, or the metrics in short, and where everything is."""
         result = self.result
         lines = [output.text for output in self.outputs if output.path is None]
+        lines = lines or [_in_short(row) for row in summary_rows(result.metrics)]
         lines += [] if self.comparison is None else [str(self.comparison)]
         lines += [f"{artifact.kind}: {artifact.path}" for artifact in result.artifacts]
         lines += [f"{output.name}: {output.path}" for output in self.outputs if output.path is not None]
@@ -190,6 +191,16 @@ class Compiled:
 async def _told_by(result: RunResult[object], places: Places) -> LoadedRun:
     loaded = await load_run(result.run_id, runs=places.run)
     return loaded.unwrap()
+
+
+def _in_short(row: Mapping[str, Json]) -> str:
+    """Write how a metric went.
+
+    >>> _in_short({"metric": "loss", "points": 40, "first": 3.40752, "last": 0.25, "lowest": 0.25, "highest": 3.40752})
+    'loss: 3.408 -> 0.25'
+    """
+    first, last = (f"{row[name]:.4g}" for name in ("first", "last"))
+    return f"{row['metric']}: {last}" if row["points"] == 1 else f"{row['metric']}: {first} -> {last}"
 
 
 def _lines(config: object, indent: str = "") -> Iterator[str]:

@@ -232,6 +232,13 @@ def test_outputs_are_written_in_every_format_they_name(tmp_path: Path) -> None:
     assert str(done.folder / "out.parquet") in str(done)
 
 
+def test_a_run_without_printed_outputs_says_in_short_what_it_reached(tmp_path: Path) -> None:
+    done = sound(rehearsal()).run(tmp_path).unwrap()
+    losses = [it.value for it in done.result.metrics if it.name == "loss"]
+    assert f"loss: {losses[0]:.4g} -> {losses[-1]:.4g}" in str(done).splitlines()
+    assert "eval/num_examples: 2 -> 2" in str(done)
+
+
 def test_a_table_of_no_metrics_says_so_and_a_page_has_no_choice_of_rows(tmp_path: Path) -> None:
     bare = attrs.evolve(rehearsal(SUPERVISED, "load_dataset"), outputs=(OutputSpec(name="shown", sink="stdout"),))
     assert str(sound(bare).run(tmp_path).unwrap()).startswith("No metric was told.")
