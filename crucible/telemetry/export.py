@@ -1,13 +1,16 @@
 """Exports: points and events of runs as CSV, JSON lines, Parquet or a Markdown table, by the ending of the file's name.
 
 Columns are those of all rows together, so that nothing that first appears late is lost. Values that a format cannot write
-as they are (nested attributes in CSV and Markdown) are written as JSON.
+as they are (nested attributes in CSV and Markdown) are written as JSON. In JSON, which has no such numbers, NaN and the
+infinities are the texts "NaN", "Infinity" and "-Infinity"; in Parquet, timestamps are timestamps.
 """
 
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +19,8 @@ from crucible.storage import replacing
 from crucible.telemetry.types import EventRecord, MetricPoint
 
 Row: TypeAlias = Mapping[str, Json]
+
+_TIME = "timestamp"
 
 
 def point_rows(run_id: str, points: Iterable[MetricPoint]) -> list[Row]:
@@ -27,7 +32,7 @@ def point_rows(run_id: str, points: Iterable[MetricPoint]) -> list[Row]:
             "metric": point.name,
             "step": point.step,
             "value": point.value,
-            "timestamp": point.timestamp.isoformat(),
+            _TIME: point.timestamp.isoformat(),
             **{f"metadata.{key}": value for key, value in point.metadata.items()},
         }
         for point in points
@@ -41,7 +46,7 @@ def event_rows(run_id: str, events: Iterable[EventRecord]) -> list[Row]:
             "run_id": run_id,
             "sequence": event.sequence,
             "event": event.name,
-            "timestamp": event.timestamp.isoformat(),
+            _TIME: event.timestamp.isoformat(),
             **{f"attributes.{key}": value for key, value in event.attributes.items()},
         }
         for event in events
@@ -86,7 +91,7 @@ def _csv(rows: Sequence[Row]) -> bytes:
 
 
 def _jsonl(rows: Sequence[Row]) -> bytes:
-    lines = (json.dumps(encode(dict(row)), allow_nan=False, ensure_ascii=False) for row in rows)
+    lines = (json.dumps(_strict(row), allow_nan=False, ensure_ascii=False) for row in rows)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -104,8 +109,12 @@ def _parquet(rows: Sequence[Row]) -> bytes:
     except ImportError as error:
         raise ImportError("pyarrow is not installed: pip install 'crucible-llm[analysis]'") from error
     columns = {name: [row.get(name) for row in rows] for name in _columns(rows)}
+    arrays = {name: pa.array(_alike(values)) for name, values in columns.items()}
+    if _TIME in arrays:
+        times = [None if time is None else datetime.fromisoformat(str(time)) for time in columns[_TIME]]
+        arrays[_TIME] = pa.array(times, pa.timestamp("us", "UTC"))
     sink = io.BytesIO()
-    parquet.write_table(pa.table({name: _alike(values) for name, values in columns.items()}), sink)
+    parquet.write_table(pa.table(arrays), sink)
     return sink.getvalue()
 
 
@@ -119,10 +128,19 @@ def _alike(values: Sequence[Json]) -> Sequence[Json]:
     return [None if value is None else str(_cell(value)) for value in values]
 
 
+def _strict(value: Json | Row) -> Json:
+    """Make JSON that every reader takes: no numbers but finite ones."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _strict(each) for key, each in value.items()}
+    return [_strict(each) for each in value] if isinstance(value, list) else encode(value)
+
+
 def _cell(value: Json) -> str | int | float | bool:
     if value is None:
         return ""
-    return value if isinstance(value, str | int | float | bool) else json.dumps(encode(value), ensure_ascii=False)
+    return value if isinstance(value, str | int | float | bool) else json.dumps(_strict(value), ensure_ascii=False)
 
 
 _FORMATS: Mapping[str, Callable[[Sequence[Row]], bytes]] = {

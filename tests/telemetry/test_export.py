@@ -34,9 +34,22 @@ def test_csv_has_the_columns_of_all_rows_and_exact_numbers(tmp_path: Path) -> No
 
 def test_json_lines_are_strict_json(tmp_path: Path) -> None:
     export_rows(event_rows("run", EVENTS) + point_rows("run", POINTS), tmp_path / "all.jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     assert rows[1]["attributes.late"] == [1, {"deep": True}]
-    assert "NaN" not in (tmp_path / "all.jsonl").read_text()
+
+
+def test_numbers_that_json_does_not_have_are_texts_that_a_float_is_read_off(tmp_path: Path) -> None:
+    odd = [math.nan, math.inf, -math.inf, -0.0]
+    events = [
+        EventRecord(name="x", timestamp=NOW, attributes={"one": it, "deep": [{"in": it}]}, sequence=0) for it in odd
+    ]
+    export_rows(event_rows("run", events), tmp_path / "odd.jsonl")
+    export_rows(event_rows("run", events), tmp_path / "odd.csv")
+    lines = [json.loads(line) for line in (tmp_path / "odd.jsonl").read_text().splitlines()]
+    assert [line["attributes.one"] for line in lines] == ["NaN", "Infinity", "-Infinity", -0.0]
+    rows = csv.DictReader((tmp_path / "odd.csv").read_text().splitlines())
+    assert [json.loads(row["attributes.deep"]) for row in rows] == [line["attributes.deep"] for line in lines]
+    assert [repr(float(line["attributes.deep"][0]["in"])) for line in lines] == [repr(it) for it in odd]
 
 
 def test_parquet_is_read_by_arrow(tmp_path: Path) -> None:
@@ -45,6 +58,14 @@ def test_parquet_is_read_by_arrow(tmp_path: Path) -> None:
     assert table["attributes.count"] == [None, 2.0, 2.5]
     assert table["attributes.late"] == [None, '[1, {"deep": true}]', None]
     assert table["sequence"] == [0, 1, 2]
+    assert table["timestamp"] == [NOW] * 3
+
+
+def test_an_export_of_nothing_is_a_file_with_nothing_in_it(tmp_path: Path) -> None:
+    for ending in (".csv", ".jsonl", ".md", ".parquet"):
+        export_rows([], tmp_path / f"none{ending}")
+    assert parquet.read_table(tmp_path / "none.parquet").num_rows == 0
+    assert (tmp_path / "none.jsonl").read_text() == ""
 
 
 def test_markdown_is_one_table(tmp_path: Path) -> None:
