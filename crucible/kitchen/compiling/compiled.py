@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Never
 
@@ -119,7 +120,8 @@ class Compiled:
             run_id: made up of the experiment's and the time when absent.
             on_event: sees each event as it is told, for a progress bar say.
 
-        Fails: RunFailed with the error and the stage; before anything is done when the baseline is not there.
+        Fails: RunFailed with the error and the stage; before anything is done when the baseline is not there, or the folder cannot
+            be made.
         """
         name = run_id or f"{self.experiment.id}_{new_run_id()}"
         places = Places(runs=Path(runs), run=Path(runs) / name)
@@ -129,6 +131,11 @@ class Compiled:
             if isinstance(found, Failure):
                 return Failure(RunFailed[object](run_id=name, path="baseline", error=found.failure()))
             earlier = found.unwrap()
+        try:
+            places.run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{places.run} cannot be made: {error.strerror or error}: give another folder for the runs"
+            return Failure(RunFailed[object](run_id=name, path="runs", error=message))
         observed = Observed()
         handlers = self.handlers_at(places, observed)
         try:
@@ -167,14 +174,7 @@ class Compiled:
         return next(supply.said for supply in reversed(self.supplies) if port in supply.ports)
 
     def _finished(self, result: RunResult[object], places: Places, earlier: LoadedRun | None) -> Finished:
-        outputs: list[Written] = []
-        problems: list[str] = []
-        loaded = anyio.run(_told_by, result, places)
-        for output in self.experiment.outputs:
-            try:
-                outputs += written(output, loaded, places.run)
-            except OSError as error:
-                problems.append(f"the output {output.name} was not written: {error}")
+        outputs, problems = self._written(result, places)
         comparison = None
         if earlier is not None:
             stats = self.experiment.reliability.stats or StatsSpec()
@@ -187,10 +187,22 @@ class Compiled:
             problems=(*result.telemetry_problems, *problems),
         )
 
-
-async def _told_by(result: RunResult[object], places: Places) -> LoadedRun:
-    loaded = await load_run(result.run_id, runs=places.run)
-    return loaded.unwrap()
+    def _written(self, result: RunResult[object], places: Places) -> tuple[list[Written], list[str]]:
+        """Write the outputs, of what the stores hold now; give them, and what went wrong with the others."""
+        wanted = self.experiment.outputs
+        if not wanted:
+            return [], []
+        loaded = anyio.run(partial(load_run, result.run_id, runs=places.run))
+        if isinstance(loaded, Failure):
+            return [], [f"the output {output.name} was not written: {loaded.failure()}" for output in wanted]
+        outputs: list[Written] = []
+        problems: list[str] = []
+        for output in wanted:
+            try:
+                outputs += written(output, loaded.unwrap(), places.run)
+            except OSError as error:
+                problems.append(f"the output {output.name} was not written: {error}")
+        return outputs, problems
 
 
 def _in_short(row: Mapping[str, Json]) -> str:

@@ -50,6 +50,7 @@ from crucible.kitchen.workflows import (
     supervised,
 )
 from crucible.telemetry.loading import load_run
+from crucible.telemetry.ports import MetricsStore
 from crucible.testing import tinker_server
 from tests.kitchen.compiling.experiments import (
     ROWS,
@@ -252,6 +253,23 @@ def test_an_output_that_cannot_be_written_costs_the_output_alone(tmp_path: Path)
     done = sound(attrs.evolve(rehearsal(), outputs=(bad, OutputSpec(name="good")))).run(tmp_path / "runs").unwrap()
     assert [it.name for it in done.outputs] == ["good.md"]
     assert "the output bad was not written" in str(done)
+
+
+def test_a_run_whose_telemetry_is_kept_elsewhere_says_that_its_outputs_were_not_written(tmp_path: Path) -> None:
+    elsewhere = noop.metrics() | noop.events()
+    experiment = attrs.evolve(rehearsal(), outputs=(OutputSpec(name="out"),))
+    compiled = compile_experiment(experiment).unwrap()
+    silent = tuple(supply for supply in compiled.supplies if MetricsStore not in supply.ports)
+    done = attrs.evolve(compiled, supplies=silent, handlers=elsewhere).run(tmp_path).unwrap()
+    assert done.outputs == ()
+    assert "the output out was not written: " in str(done)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    failed = sound(rehearsal()).run(tmp_path / "file").failure()
+    assert failed.path == "runs"
+    assert "give another folder" in str(failed.error)
 
 
 def test_a_run_is_compared_with_the_newest_of_its_baseline(tmp_path: Path) -> None:
