@@ -149,6 +149,28 @@ def test_a_run_that_goes_on_and_one_that_fell_silent_are_told_apart(
     assert re.match(r"alive +running +0 ", alive)
 
 
+def test_a_report_of_a_beginning_or_a_folder_of_several_runs_is_one_of_all(
+    capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    for words in (("talk", "--runs", runs), (runs,), ("talk_1", "talk", "--runs", runs)):
+        said(capsys, "report", *words, "--to", page)
+        assert page.read_text().count('<article class="card') == 2
+
+
+def test_a_report_of_a_folder_is_one_of_its_runs_and_not_of_its_experiments(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = EventStore.handled_by(SqliteEventStore(tmp_path))
+    for number in (1, 2):
+        store.run(start_experiment(Design(name="seeds"), experiment_id=f"exp_{number}")).unwrap()
+    words = ("report", tmp_path, "--to", tmp_path / "page.html")
+    assert "the experiments have no runs yet" in said(capsys, *words, status=1)
+    keep(tmp_path, "lone", FAILED)
+    said(capsys, *words)
+    assert (tmp_path / "page.html").read_text().count('<article class="card') == 1
+
+
 def test_a_report_of_an_experiment_is_one_of_its_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for seed in (0, 1):
         train(tmp_path, f"talk_{seed}", seed=seed)

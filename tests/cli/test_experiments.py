@@ -44,7 +44,7 @@ def test_the_real_command_starts_and_lists(tmp_path: Path) -> None:
 
 
 def test_a_life(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    id_ = said(capsys, tmp_path, "start", "lr", "--hypothesis", "1e-4 wins", "--condition", "treated")
+    id_ = said(capsys, tmp_path, "start", "lr", "--hypothesis", "1e-4 wins", "--condition", "treated", "--seed", "7")
     with_a_run(tmp_path, id_)
     assert said(capsys, tmp_path, "pause", id_) == f"{id_} is paused"
     assert said(capsys, tmp_path, "resume", id_[:12]) == f"{id_} is running"
@@ -55,6 +55,7 @@ def test_a_life(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"hypothesis +1e-4 wins\ncondition +treated\nstatus +stopped\n", shown)
     assert "0 s (pauses: 1)" in shown
     assert re.search(r"runs +run-1$", shown)
+    assert re.search(r"\nseed +7\n", shown)
     assert "sample size" not in shown
     archived = said(capsys, tmp_path, "archive", id_, "--to", str(tmp_path / "archive"), "--delete-runs")
     assert archived == f"{id_} is archived in {tmp_path / 'archive'} (runs: 1)"
@@ -95,3 +96,8 @@ def test_a_folder_of_json_lines_is_used_as_one(tmp_path: Path, capsys: pytest.Ca
     store.run(start_experiment(Design(name="lr"), experiment_id="exp")).unwrap()
     assert said(capsys, tmp_path, "stop", "exp") == "exp is stopped"
     assert not list(tmp_path.glob("*.sqlite"))
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no/such: no such folder" in refused(capsys, tmp_path / "no" / "such", "list")
+    assert said(capsys, tmp_path, "list") == "no experiments"

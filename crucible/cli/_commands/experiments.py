@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
+import attrs
 import tyro
 
 from crucible.cli._options import RUNS, Runs
@@ -43,37 +44,37 @@ MoreTags: TypeAlias = Annotated[
 _COLUMNS = ("experiment", "name", "condition", "status", "runs", "tags", "started")
 
 
-def _start(
-    name: Name,
-    /,
-    *,
-    hypothesis: str = "",
-    condition: str = "default",
-    tags: Tags = (),
-    sample_size: int | None = None,
-    runs: Runs = RUNS,
-) -> Outcome:
-    """Start an experiment and print its id.
+@attrs.frozen(kw_only=True)
+class _Plan:
+    """What an experiment is for.
 
     Args:
-        name: what to call it
         hypothesis: what it is to show
         condition: the arm of a comparison that its runs are
         tags: to find it by
         sample_size: how many runs it takes
+        seed: of its runs, for who repeats it
+    """
+
+    hypothesis: str = ""
+    condition: str = "default"
+    tags: Tags = ()
+    sample_size: int | None = None
+    seed: int | None = None
+
+
+def _start(name: Name, /, *, plan: Annotated[_Plan, tyro.conf.OmitArgPrefixes] = _Plan(), runs: Runs = RUNS) -> Outcome:
+    """Start an experiment and print its id.
+
+    Args:
+        name: what to call it
+        plan: what it is for
         runs: the folder that its runs are kept in
     """
     from crucible.kitchen.provenance import surroundings
 
     try:
-        design = Design(
-            name=name,
-            hypothesis=hypothesis,
-            condition=condition,
-            tags=tags,
-            sample_size=sample_size,
-            environment=surroundings(),
-        )
+        design = Design(name=name, environment=surroundings(), **attrs.asdict(plan))
     except ValueError:
         return Failure("an experiment needs a name, and a sample size, where there is one, of 1 or more")
     return _stores(runs).run(start_experiment(design)).map(lambda experiment: experiment.id)
@@ -87,6 +88,8 @@ def _list(*, tag: str | None = None, status: Status | None = None, runs: Runs = 
         status: only those of this status
         runs: the folder that they are kept in
     """
+    if not runs.is_dir():
+        return Failure(f"{runs}: no such folder (say where experiments are with --runs FOLDER)")
     found = _stores(runs).run(list_experiments(tag=tag, status=status))
     return found.map(lambda them: table(_COLUMNS, [_row(it) for it in them]) if them else "no experiments")
 

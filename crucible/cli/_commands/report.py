@@ -10,7 +10,7 @@ from crucible.cli._options import RUNS, MoreRuns, Run, Runs, Target
 from crucible.cli._outcome import Outcome
 from crucible.effects import Failure, Result, Success
 from crucible.telemetry.experiments import RunAdded, is_experiment
-from crucible.telemetry.loading import LoadedRun, load_run
+from crucible.telemetry.loading import LoadedRun, RunPlace, SeveralRuns, load_run
 
 
 def report(
@@ -26,7 +26,8 @@ def report(
     """Write one HTML page about one or more runs: curves, samples, stages, configuration, differences.
 
     Args:
-        run: a run's id or the beginning of it, its folder, or its file; an experiment's stands for all of its runs
+        run: a run's id or the beginning of it, its folder, or its file; an experiment's stands for all of its runs, and a
+            beginning or a folder of several for all of them
         more: more runs, whose curves are drawn over those of the first
         to: the page to write
         title: of the page; the ids of the runs when absent
@@ -50,19 +51,24 @@ def report(
 
 
 async def _loaded(asked: Sequence[str], runs: Path) -> Result[tuple[LoadedRun, ...], object]:
-    """Read runs, each once; an experiment's runs in its place."""
+    """Read runs, each once; in the place of an experiment its runs, and of what fits several all of them."""
     found: dict[str, LoadedRun] = {}
-    waiting = list(asked)
+    waiting: list[str | RunPlace] = list(asked)
     while waiting:
-        result = await load_run(waiting.pop(0), runs=runs)
+        where = waiting.pop(0)
+        result = await load_run(where, runs=runs)
         if isinstance(result, Failure):
-            return Failure(result.failure())
-        run = result.unwrap()
-        if not is_experiment(run.info):
-            found.setdefault(run.run_id, run)
+            missed = result.failure()
+            if not isinstance(missed, SeveralRuns):
+                return Failure(missed)
+            waiting = [*missed.places, *waiting]
             continue
-        its_runs = [str(event.attributes["run_id"]) for event in run.events if event.name == RunAdded.NAME]
-        if not its_runs:
-            return Failure(f"experiment {run.run_id} has no runs yet")
-        waiting = [*its_runs, *waiting]
-    return Success(tuple(found.values()))
+        run = result.unwrap()
+        if is_experiment(run.info):
+            its_runs = [str(event.attributes["run_id"]) for event in run.events if event.name == RunAdded.NAME]
+            if not its_runs and isinstance(where, str):
+                return Failure(f"experiment {run.run_id} has no runs yet")
+            waiting = [*its_runs, *waiting]
+        else:
+            found.setdefault(run.run_id, run)
+    return Success(tuple(found.values())) if found else Failure("the experiments have no runs yet")

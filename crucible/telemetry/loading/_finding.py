@@ -63,10 +63,15 @@ class RunNotFound:
 
 @attrs.frozen(kw_only=True)
 class SeveralRuns:
-    """A folder, or the beginning of an id, fits several runs."""
+    """A folder, or the beginning of an id, fits several runs: where each is."""
 
     asked: str
-    fitting: tuple[str, ...]
+    places: tuple[RunPlace, ...]
+
+    @property
+    def fitting(self) -> tuple[str, ...]:
+        """The ids of the runs."""
+        return tuple(place.run_id for place in self.places)
 
     def __str__(self) -> str:
         more = f" and {len(self.fitting) - _SHOWN} others" if len(self.fitting) > _SHOWN else ""
@@ -111,7 +116,7 @@ def _the_one(asked: str, fitting: Sequence[RunPlace], folder: Path) -> Result[Ru
     if len(fitting) == 1:
         return Success(fitting[0])
     if fitting:
-        return Failure(SeveralRuns(asked=asked, fitting=tuple(place.run_id for place in fitting)))
+        return Failure(SeveralRuns(asked=asked, places=tuple(fitting)))
     there = tuple(place.run_id for place in find_runs(folder))
     return Failure(RunNotFound(asked=asked, folder=folder, there=there))
 

@@ -50,7 +50,8 @@ async def test_an_id_that_begins_another_is_that_run(folder: Path) -> None:
 
 async def test_what_fits_several_runs_names_them(folder: Path) -> None:
     missed = find_run("talk", runs=folder).failure()
-    assert missed == SeveralRuns(asked="talk", fitting=("talk_1", "talk_2"))
+    places = tuple(RunPlace(run_id=id_, folder=folder / id_, format="sqlite") for id_ in ("talk_1", "talk_2"))
+    assert missed == SeveralRuns(asked="talk", places=places)
     assert str(missed) == "'talk' fits 2 runs: talk_1, talk_2: name one"
     assert isinstance(find_run(str(folder), runs="nowhere").failure(), SeveralRuns)
 
