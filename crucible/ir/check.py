@@ -89,16 +89,23 @@ def _rules(kind: type) -> tuple[Rule, ...]:
 
 @attrs.frozen
 class Check:
-    """A walk over a spec. `unknown` holds, by the id of a spec, the keys of its data that are no fields of it."""
+    """A walk over a spec.
+
+    Args:
+        unknown: by the id of a spec, the keys of its data that are no fields of it.
+        places: where keys stand in the whole, for those that stand elsewhere.
+    """
 
     unknown: Mapping[int, tuple[str, ...]] = attrs.field(factory=dict)
+    places: Mapping[str, str] = attrs.field(factory=dict)
 
     def of_spec(self, spec: object) -> Iterator[Problem]:
         """Give the problems of a spec."""
         kind = class_of(spec)
         types = field_types(kind)
-        found = list(self._unknown_keys(spec))
-        misspelt = {nearest(problem.path, field_names(kind)) for problem in found}
+        names, meant = field_names(kind), self._meant(spec)
+        misspelt = set(meant.values())
+        found = [unknown_key(key, names, meant=name, elsewhere=self.places.get(key)) for key, name in meant.items()]
         for field in attrs.fields(kind):
             value = getattr(spec, field.name)
             if value is not MISSING:
@@ -112,9 +119,12 @@ class Check:
             if not any(_touches(path, read) for path in broken for read in rule.reads):
                 yield from rule.ask(spec)
 
-    def _unknown_keys(self, spec: object) -> Iterator[Problem]:
-        names = field_names(class_of(spec))
-        yield from (unknown_key(key, names) for key in self.unknown.get(id(spec), ()))
+    def _meant(self, spec: object) -> Mapping[str, str | None]:
+        """Give the keys that are no fields, each with the field that was probably meant: by its name, or as the only one left."""
+        names, keys = field_names(class_of(spec)), self.unknown.get(id(spec), ())
+        missing = [name for name in names if getattr(spec, name) is MISSING]
+        left = missing[0] if len(keys) == len(missing) == 1 else None
+        return {key: nearest(key, names) or left for key in keys}
 
     def of_value(self, value: object, kind: object, limits: Limits = Limits()) -> Iterator[Problem]:
         """Give the problems of a value that should be of this type."""

@@ -19,6 +19,7 @@ from crucible.ir.check import MISSING, Check, alternatives, field_types, is_spec
 from crucible.ir.experiment import Experiment
 from crucible.ir.leaves import said
 from crucible.ir.migrations import MIGRATIONS, VERSION, migrated
+from crucible.ir.places import places_of_keys
 from crucible.ir.problems import InvalidSpec, Problem
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def decode(
     >>> print(decode({"schema": 1, "nam": "save", "enabled": "no"}, StageDef).failure())
     the spec has 2 problems:
       - nam: is no key that is known here (did you mean name?)
-      - enabled: must be true or false, not the text 'no' (write it without quotes, as in 10, 0.5, 1e-4, true)
+      - enabled: must be true or false, not the text 'no' (write true or false)
 
     Args:
         data: what `encode` gave, or a file held.
@@ -101,7 +102,7 @@ def _decode(data: object, kind: type[S], source: str) -> Result[S, InvalidSpec]:
     token = _UNKNOWN.set({})
     try:
         spec = _read(newest.unwrap(), kind)
-        problems = tuple(Check(_UNKNOWN.get()).of_spec(spec))
+        problems = tuple(Check(_UNKNOWN.get(), places_of_keys(kind)).of_spec(spec))
     finally:
         _UNKNOWN.reset(token)
     if problems:

@@ -50,14 +50,21 @@ def wrong(message: str, fix: str, path: str = "") -> Problem:
     return Problem(path=path, message=message, fix=fix)
 
 
-def unknown_key(key: str, known: tuple[str, ...]) -> Problem:
+def unknown_key(key: str, known: tuple[str, ...], *, meant: str | None = None, elsewhere: str | None = None) -> Problem:
     """Say that there is no such key, and which one was probably meant.
 
     >>> print(unknown_key("epoch", ("epochs", "lora")))
     epoch: is no key that is known here (did you mean epochs?)
+
+    Args:
+        key: that there is not.
+        known: those that there are.
+        meant: the one that was meant, where none is like it.
+        elsewhere: where a key of that name stands.
     """
-    near = nearest(key, known)
-    fix = f"did you mean {near}?" if near else f"leave it out; there are: {', '.join(known)}"
+    near = nearest(key, known) or meant
+    there = f"there is {elsewhere}" if elsewhere else f"leave it out; there are: {', '.join(known)}"
+    fix = f"did you mean {near}?" if near else there
     return wrong("is no key that is known here", fix, step(key))
 
 
@@ -103,17 +110,26 @@ _LEAVES: Mapping[object, tuple[str, Callable[[object], bool]]] = {
 
 def _fix(value: object, kind: object, name: str) -> str:
     if isinstance(value, str) and kind in {int, float, bool}:
-        return "write it without quotes, as in 10, 0.5, 1e-4, true"
+        return "write true or false" if kind is bool else "write it without quotes, as in 10, 0.5, 1e-4"
     is_scalar = isinstance(value, bool | int | float)
     return "put it in quotes" if kind is str and is_scalar else f"write {name}"
 
 
 def _as_mapping(value: object, kind: type) -> str:
     """Say how to write as a mapping what is there: a text that could be the one key that a spec needs, under that key."""
-    needed = [field for field in attrs.fields(kind) if field.default is attrs.NOTHING] if attrs.has(kind) else []
     is_a_word = isinstance(value, str) and re.fullmatch(r"[\w./-]+", value) is not None
-    fits = len(needed) == 1 and (needed[0].type is str or value in get_args(needed[0].type))
-    return f"write {{{needed[0].name}: {value}}}" if is_a_word and fits else "give its keys"
+    written = _under_its_key(str(value), kind) if is_a_word else None
+    return "give its keys" if written is None else f"write {written}"
+
+
+def _under_its_key(word: str, kind: type) -> str | None:
+    """Write a word as the spec whose only needed key it can be."""
+    needed = [field for field in attrs.fields(kind) if field.default is attrs.NOTHING] if attrs.has(kind) else []
+    if len(needed) != 1:
+        return None
+    inner = needed[0].type
+    written = word if inner is str or word in get_args(inner) else _under_its_key(word, inner) if inner else None
+    return None if written is None else f"{{{needed[0].name}: {written}}}"
 
 
 def _writable(value: object) -> Iterator[Problem]:

@@ -239,3 +239,27 @@ def test_a_text_where_one_key_is_wanted_is_told_how_to_be_written() -> None:
     assert found["pipeline[0]"] == "write {name: train}"
     unknown = decode({**data, "backend": "cuda", "model": "a: b"}).failure().problems
     assert {problem.fix for problem in unknown if problem.path in {"backend", "model"}} == {"give its keys"}
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "fix"),
+    [
+        ({"learning_rate": 1e-3}, "learning_rate", "there is training.learning_rate"),
+        ({"rank": 8}, "rank", "there is training.lora.rank"),
+        (
+            {"training": {"method": "supervised", "beta": 0.1}},
+            "training.beta",
+            "there is training.beta for the method preference",
+        ),
+        ({"training": {"method": "supervised", "model": {}}}, "training.model", "there is model"),
+        ({"dataset": {"id": "rows"}}, "dataset.id", "did you mean name?"),
+        ({"training": {"method": "distillation", "teachers": ["t"]}}, "training.teachers[0]", "write {model: {id: t}}"),
+        ({"training": {"method": "supervised", "truncate": "yes"}}, "training.truncate", "write true or false"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_one_problem_that_says_the_right_one(
+    change: dict[str, Any], path: str, fix: str
+) -> None:
+    data = {"schema": 1, "id": "x", "model": {"id": "m"}, "backend": {"id": "noop"}, "dataset": {"name": "d"}}
+    found = problems({**data, "training": {"method": "supervised"}, **change})
+    assert [(problem.path, problem.fix) for problem in found] == [(path, fix)]
