@@ -99,9 +99,10 @@ def _headlines(series: Mapping[str, Series]) -> tuple[Headline, ...]:
 
 
 def _headline(name: str, values: Sequence[float]) -> Iterator[Headline]:
+    """Give the first number there is and the last value, a number or not: a loss that became NaN ends as NaN."""
     finite = [value for value in values if math.isfinite(value)]
-    if finite:
-        yield Headline(name=name, first=number(finite[0]), last=number(finite[-1]))
+    if values:
+        yield Headline(name=name, first=number((finite or values)[0]), last=number(values[-1]))
 
 
 def _revision(git: Json) -> str:

@@ -9,6 +9,7 @@ from crucible.effects import Json, encode
 from crucible.telemetry.types import RunInfo
 
 _ABSENT = "—"
+_NO_SETTINGS = {"config", "started_at"}
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +49,7 @@ def settings_of(infos: Sequence[RunInfo]) -> tuple[Setting, ...]:
 
 
 def surroundings_of(infos: Sequence[RunInfo]) -> tuple[Setting, ...]:
-    """Give what else is kept of some runs: code, machine, versions, tags.
+    """Give what else is kept of some runs: code, machine, versions, tags; when they began is no such thing.
 
     >>> [
     ...     it.key
@@ -58,7 +59,7 @@ def surroundings_of(infos: Sequence[RunInfo]) -> tuple[Setting, ...]:
     ... ]
     ['packages.torch']
     """
-    return _settings([{key: each for key, each in info.metadata.items() if key != "config"} for info in infos])
+    return _settings([{key: each for key, each in info.metadata.items() if key not in _NO_SETTINGS} for info in infos])
 
 
 def apart_from_seeds(info: RunInfo) -> str:

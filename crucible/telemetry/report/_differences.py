@@ -5,6 +5,7 @@ is given only for groups of two runs or more that differ in nothing but seeds, o
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -26,19 +27,30 @@ class Difference:
 
     Args:
         name: of the metric.
-        levels: the mean of the last finite values in each run; NaN where it has none.
+        levels: the mean of the last values in each run, of those that are finite; NaN where none is.
         counts: how many values that is.
-        from_first: the difference from the first run.
+        baseline: the number of the run that the others are compared with.
     """
 
     name: str
     levels: tuple[float, ...]
     counts: tuple[int, ...]
+    baseline: int = 0
 
     @property
-    def from_first(self) -> tuple[float, ...]:
-        """The differences from the first run."""
-        return tuple(level - self.levels[0] for level in self.levels)
+    def from_baseline(self) -> tuple[float, ...]:
+        """The differences from the baseline; NaN where one of both has no values."""
+        return tuple(level - self.levels[self.baseline] for level in self.levels)
+
+    def spread(self, group: Sequence[int]) -> tuple[float, float] | None:
+        """Give mean and standard deviation over runs; None where fewer than two of them have values.
+
+        >>> it = Difference(name="loss", levels=(1.0, 3.0, math.nan), counts=(5, 5, 0))
+        >>> it.spread((0, 1, 2)), it.spread((1, 2))
+        ((2.0, 1.4142135623730951), None)
+        """
+        levels = [self.levels[run] for run in group if self.counts[run]]
+        return (statistics.fmean(levels), statistics.stdev(levels)) if len(levels) > 1 else None
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +79,7 @@ class GroupComparison:
 
 
 def level_of(series: Series) -> tuple[float, int]:
-    """Give the mean of the last values of a series, and how many they are.
+    """Give the mean of the last values of a series that are finite, and how many they are: none of a loss that became NaN.
 
     >>> level_of(Series(name="loss", steps=tuple(range(10)), values=(9.0,) * 8 + (2.0, 1.0)))
     (1.5, 2)
@@ -96,36 +108,46 @@ def compared_ends(a: Series, b: Series) -> Ends:
 
 
 def differences(series: Sequence[Mapping[str, Series]]) -> tuple[Difference, ...]:
-    """Compare the metrics that two runs or more have in common."""
+    """Compare the metrics that two runs or more have in common, with the first run that has any."""
+    baseline = baseline_of(series)
     names = sorted({name for each in series for name in each})
     found = []
     for name in names:
         levels = [level_of(each[name]) if name in each else (math.nan, 0) for each in series]
         if sum(count > 0 for _, count in levels) > 1:
-            found.append(
-                Difference(name=name, levels=tuple(it for it, _ in levels), counts=tuple(it for _, it in levels))
-            )
+            values, counts = tuple(it for it, _ in levels), tuple(it for _, it in levels)
+            found.append(Difference(name=name, levels=values, counts=counts, baseline=baseline))
     return tuple(found)
 
 
+def baseline_of(series: Sequence[Mapping[str, Series]]) -> int:
+    """Give the number of the first run that has metrics: one that died at once is nothing to compare with."""
+    return next((run for run, each in enumerate(series) if each), 0)
+
+
 def groups_of(runs: Sequence[LoadedRun]) -> tuple[tuple[int, ...], ...]:
-    """Give the numbers of the runs that differ in nothing but seeds, group by group."""
+    """Give the numbers of the runs that differ in nothing but seeds, group by group; runs without metrics are in none."""
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
-        groups.setdefault(apart_from_seeds(run.info), []).append(index)
+        if run.points:
+            groups.setdefault(apart_from_seeds(run.info), []).append(index)
     return tuple(tuple(group) for group in groups.values())
 
 
 def group_comparisons(groups: Sequence[Sequence[int]], found: Sequence[Difference]) -> tuple[GroupComparison, ...]:
-    """Test the first two groups against each other, where each has two runs or more."""
+    """Test two groups of two runs or more against each other, metric by metric.
+
+    What was set or counted is no outcome, and not tested: each test more makes the others less sure. A run without a metric is
+    left out of its test.
+    """
     if len(groups) != _TWO or min(map(len, groups)) < _TWO:
         return ()
     tested: list[tuple[str, Comparison]] = []
-    for difference in found:
-        a, b = ([difference.levels[number] for number in group] for group in groups)
+    for difference in filter(_is_outcome, found):
+        a, b = ([difference.levels[run] for run in group if difference.counts[run]] for group in groups)
         try:
             tested.append((difference.name, compare(a, b)))
-        except ValueError:  # a run without the metric, or values all alike: nothing to test
+        except ValueError:  # too few runs with the metric, or values all alike: nothing to test
             continue
     adjusted = corrected([comparison for _, comparison in tested])
     return tuple(
@@ -134,9 +156,14 @@ def group_comparisons(groups: Sequence[Sequence[int]], found: Sequence[Differenc
     )
 
 
+def _is_outcome(difference: Difference) -> bool:
+    last = difference.name.rpartition("/")[2]
+    return last != "learning_rate" and not last.startswith("num_")
+
+
 def _end_of(series: Series) -> list[float]:
-    finite = [value for value in series.values if abs(value) <= DRAWABLE]
-    return finite[-min(LAST, max(1, len(finite) // 5)) :]
+    end = series.values[-min(LAST, max(1, len(series) // 5)) :]
+    return [value for value in end if abs(value) <= DRAWABLE]
 
 
 _TWO = 2

@@ -14,11 +14,13 @@ from crucible.telemetry.report._configuration import Setting, settings_of, surro
 from crucible.telemetry.report._differences import (
     Difference,
     GroupComparison,
+    baseline_of,
     differences,
     group_comparisons,
     groups_of,
 )
 from crucible.telemetry.report._effects import Effects, calls_of, effects_of
+from crucible.telemetry.report._names import short_names
 from crucible.telemetry.report._numbers import number
 from crucible.telemetry.report._scales import DRAWABLE
 from crucible.telemetry.report._timeline import Timeline, timeline_of
@@ -62,6 +64,8 @@ class Page:
         constants: metrics with one value all the time, in words.
         groups: the numbers of runs that differ in nothing but seeds.
         tests: of two such groups.
+        baseline: the number of the run that the others are compared with.
+        short_names: of the runs, for tables.
     """
 
     title: str
@@ -75,6 +79,8 @@ class Page:
     tests: tuple[GroupComparison, ...]
     settings: tuple[Setting, ...]
     surroundings: tuple[Setting, ...]
+    baseline: int
+    short_names: tuple[str, ...]
 
 
 def page_of(runs: Sequence[LoadedRun], *, title: str) -> Page:
@@ -102,6 +108,8 @@ def page_of(runs: Sequence[LoadedRun], *, title: str) -> Page:
         tests=group_comparisons(groups, found),
         settings=settings_of([run.info for run in runs]),
         surroundings=surroundings_of([run.info for run in runs]),
+        baseline=baseline_of(series),
+        short_names=short_names(labels),
     )
 
 

@@ -46,7 +46,7 @@ def render_report(runs: Sequence[LoadedRun], *, title: str = "") -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         drawing=_charts,
-        labels=[run.run_id for run in runs],
+        labels=list(page.short_names),
         last_values=LAST,
     )
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from itertools import pairwise
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +12,12 @@ from crucible.effects import Json
 from crucible.telemetry.analysis import Span, spans_of
 from crucible.telemetry.events import RunOpened, SampleShown, TelemetryRefused
 from crucible.telemetry.loading import LoadedRun
-from crucible.telemetry.report import compared_ends
+from crucible.telemetry.report import compared_ends, render_report
 from crucible.telemetry.report._cards import card_of
 from crucible.telemetry.report._configuration import settings_of, surroundings_of
 from crucible.telemetry.report._differences import differences, group_comparisons, groups_of
 from crucible.telemetry.report._effects import IN_WATERFALL, MOST_KINDS, SLOWEST, calls_of, effects_of
+from crucible.telemetry.report._names import short_names
 from crucible.telemetry.report._numbers import duration
 from crucible.telemetry.report._page import page_of
 from crucible.telemetry.report._timeline import MOST_ROWS, boxes, timeline_of
@@ -141,15 +143,78 @@ def test_two_configurations_with_seeds_are_tested_by_run_not_by_step() -> None:
     assert round(test.comparison.difference, 6) == -1.0
 
 
+def test_a_run_that_died_at_once_is_no_baseline_and_no_configuration() -> None:
+    died = loaded((), (), run_id="died", config={"learning_rate": 0.3})
+    runs = [died, *(seeded(seed, rate, level) for rate, level in ((0.1, 2.0), (0.2, 1.0)) for seed in range(3))]
+    page = page_of(runs, title="")
+    assert (page.baseline, page.groups) == (1, ((1, 2, 3), (4, 5, 6)))
+    assert [test.name for test in page.tests] == ["loss"]
+    assert round(page.differences[0].from_baseline[4], 6) == -1.0
+    html = render_report(runs)
+    assert "difference from 0.1_0." in html
+    assert "<small>-1</small>" in html
+
+
+def test_what_was_set_or_counted_makes_no_outcome_less_sure() -> None:
+    runs = [seeded(seed, rate, level) for rate, level in ((0.1, 2.0), (0.2, 1.99)) for seed in range(3)]
+    alone = page_of(runs, title="").tests
+    more = [
+        attrs.evolve(
+            run,
+            points=(
+                *run.points,
+                *points("rl/learning_rate", [0.1 + index]),
+                *points("num_tokens", [4.0 + index]),
+                *points("eval/accuracy", [0.5 + index] if index else []),
+            ),
+        )
+        for index, run in enumerate(runs)
+    ]
+    tests = {test.name: test.comparison for test in page_of(more, title="").tests}
+    assert tests.keys() == {"eval/accuracy", "loss"}
+    assert (tests["eval/accuracy"].num_a, tests["eval/accuracy"].num_b) == (2, 3)
+    assert [tests["loss"].p_value] == [test.comparison.p_value for test in alone]
+
+
+def test_seeds_of_one_configuration_are_summed_up() -> None:
+    html = render_report([seeded(seed, 0.1, 2.0) for seed in range(3)])
+    assert "3 seeds, mean ± sd" in html
+    assert "2.01 ± 0.01</td>" in html
+    assert "mean ± sd" not in render_report([seeded(0, rate, 2.0) for rate in (0.1, 0.2)])
+
+
+def test_names_in_tables_are_told_apart_where_they_differ() -> None:
+    ids = [f"sl_basic_run_20261125_2217{second}_abcdef" for second in (19, 23)]
+    html = render_report([loaded((), points("loss", [1.0, 2.0]), run_id=run_id) for run_id in ids])
+    assert f'title="{ids[0]}"' in html
+    assert ">…221719_abcdef<" in html
+    assert short_names(["same_but_for_the_middle_1_which_is_cut", "same_but_for_the_middle_2_which_is_cut"]) == (
+        "…1_which_is_cut",
+        "…2_which_is_cut",
+    )
+    clash = [f"a-{'m' * 20}{middle}{'n' * 20}" for middle in "yz"]
+    assert short_names(clash) == tuple(clash)
+
+
+def test_a_loss_that_became_nan_is_shown_to_end_as_nan() -> None:
+    nan = float("nan")
+    series = series_of(points("loss", [4.0, *(1.0 for _ in range(49)), *(nan for _ in range(50))]))
+    [headline] = card_of(0, loaded(), series).headlines
+    assert (headline.first, headline.last) == ("4", "NaN")
+    finite = series_of(points("loss", [2.0] * 9 + [nan, 2.0] + [3.0] * 4))
+    assert compared_ends(series["loss"], finite["loss"]).cells == ("loss", "NaN", "3", "NaN", "", "0/3")
+    assert differences([series, finite, finite])[0].spread((0, 1, 2)) == (3.0, 0.0)
+
+
 def test_one_run_of_each_configuration_is_compared_without_a_test() -> None:
     runs = [seeded(0, 0.1, 2.0), seeded(0, 0.2, 1.0)]
     found = differences([series_of(run.points) for run in runs])
-    assert [(it.name, it.levels, it.from_first) for it in found] == [("loss", (2.0, 1.0), (0.0, -1.0))]
+    assert [(it.name, it.levels, it.from_baseline) for it in found] == [("loss", (2.0, 1.0), (0.0, -1.0))]
     assert group_comparisons(groups_of(runs), found) == ()
 
 
 def test_runs_of_which_no_configuration_is_known_are_no_seeds_of_one() -> None:
-    assert groups_of([loaded(run_id="a"), loaded(run_id="b")]) == ((0,), (1,))
+    assert groups_of([loaded((), points("loss", [1.0]), run_id=run_id) for run_id in "ab"]) == ((0,), (1,))
 
 
 def test_values_all_alike_and_metrics_of_one_run_only_are_not_tested() -> None:
