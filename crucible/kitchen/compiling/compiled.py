@@ -10,13 +10,13 @@ import anyio
 import attrs
 
 from crucible.effects import Failure, Handlers, Json, OverBudget, Port, Result, Success, show_path
-from crucible.ir import VERSION, Experiment, StatsSpec, encode, fingerprint
+from crucible.ir import VERSION, Experiment, ReliabilitySpec, StatsSpec, encode, fingerprint
 from crucible.kitchen.compiling.baselines import Compared, compared
 from crucible.kitchen.compiling.erased import AnyRecipe, EveryHandler, every_handler
 from crucible.kitchen.compiling.estimates import estimates
 from crucible.kitchen.compiling.observing import Observed
 from crucible.kitchen.compiling.reliability import OverRate, reliable
-from crucible.kitchen.compiling.results import Written, find_baseline, summary_rows, written
+from crucible.kitchen.compiling.results import Written, find_baseline, names_of, summary_rows, written
 from crucible.kitchen.compiling.supplies import Places, Supply, together
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.run import RunFailed, RunResult, new_run_id, run
@@ -31,23 +31,30 @@ _SET_BY_THE_RUN = frozenset({(AdamParams, "learning_rate")})
 
 @attrs.frozen(kw_only=True)
 class ExperimentPlan:
-    """What a run would do: its stages, who handles each port, its configuration, and what it would cost where that is known."""
+    """What a run would do: its stages, who handles each port, its configuration, and what it would cost where that is known.
+
+    `around` is what the run has beside its workflow: what makes its calls reliable, the baseline, the outputs.
+    """
 
     experiment: str
     fingerprint: str
     outline: Outline
     ports: Mapping[str, str]
     config: object
+    around: Mapping[str, object]
     estimates: Mapping[str, str]
 
     def __str__(self) -> str:
-        ports = "\n".join(f"  {port}: {said}" for port, said in self.ports.items()) or "  none"
-        costs = "\n".join(f"  {name}: {value}" for name, value in self.estimates.items()) or "  nothing is known before"
-        config = "\n".join(f"  {line}" for line in _lines(self.config))
-        return (
-            f"experiment {self.experiment}, fingerprint {self.fingerprint}\n\n{self.outline.show()}\n\nports\n{ports}\n\n"
-            f"configuration\n{config}\n\nestimates\n{costs}"
-        )
+        around = [line for name, value in self.around.items() for line in _field_lines(name, value)]
+        sections = {
+            "ports": [f"{port}: {said}" for port, said in self.ports.items()] or ["none"],
+            "configuration": list(_lines(self.config)),
+            **({"around it": around} if around else {}),
+            "estimates": [f"{name}: {value}" for name, value in self.estimates.items()] or ["nothing is known before"],
+        }
+        parts = ["\n  ".join([title, *lines]) for title, lines in sections.items()]
+        head = f"experiment {self.experiment}, fingerprint {self.fingerprint}"
+        return "\n\n".join([head, self.outline.show(), *parts])
 
 
 @attrs.frozen(kw_only=True)
@@ -103,6 +110,7 @@ class Compiled:
             outline=self.recipe.workflow.outline,
             ports={port.__name__: self._handler_of(port) for port in needed},
             config=self.recipe.default_config,
+            around=_around(self.experiment),
             estimates=estimates(self.experiment),
         )
 
@@ -219,10 +227,22 @@ def _lines(config: object, indent: str = "") -> Iterator[str]:
     """Write a configuration with one field on a line; what is hidden from `repr` stays hidden."""
     kind: type = type(config)
     for field in attrs.fields(kind):
-        value = getattr(config, field.name)
         if field.repr is not False and (kind, field.name) not in _SET_BY_THE_RUN:
-            nested = attrs.has(type(value)) and not isinstance(value, Sequence)
-            shown = value.value if isinstance(value, Enum) else value
-            yield f"{indent}{field.name}:" if nested else f"{indent}{field.name}: {shown!r}"
-            if nested:
-                yield from _lines(value, indent + "  ")
+            yield from _field_lines(field.name, getattr(config, field.name), indent)
+
+
+def _field_lines(name: str, value: object, indent: str = "") -> Iterator[str]:
+    if attrs.has(type(value)) and not isinstance(value, Sequence):
+        yield f"{indent}{name}:"
+        yield from _lines(value, indent + "  ")
+    else:
+        yield f"{indent}{name}: {value.value if isinstance(value, Enum) else value!r}"
+
+
+def _around(experiment: Experiment) -> Mapping[str, object]:
+    """Give what a run has beside its workflow, by name."""
+    spec = experiment.reliability
+    asked = {field.name: getattr(spec, field.name) for field in attrs.fields(ReliabilitySpec)}
+    files = [name for output in experiment.outputs for name in names_of(output)]
+    named = {**asked, "baseline": experiment.baseline, "outputs": files or None}
+    return {name: value for name, value in named.items() if value is not None}

@@ -55,8 +55,7 @@ def written(output: OutputSpec, run: LoadedRun, folder: Path) -> Iterator[Writte
 
     Raises: OSError when a file cannot be written.
     """
-    for form in output.formats:
-        name = f"{output.name}{_ENDINGS[form]}"
+    for form, name in zip(output.formats, names_of(output), strict=True):
         data = _data(form, run, output.options.get("what", "summary" if form == "markdown" else "points"))
         if output.sink == "stdout":
             yield Written(name=name, text=data.decode())
@@ -65,6 +64,15 @@ def written(output: OutputSpec, run: LoadedRun, folder: Path) -> Iterator[Writte
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         yield Written(name=name, path=path)
+
+
+def names_of(output: OutputSpec) -> tuple[str, ...]:
+    """Give the names of an output's files, in the order of its formats.
+
+    >>> names_of(OutputSpec(name="results", formats=("markdown", "csv")))
+    ('results.md', 'results.csv')
+    """
+    return tuple(f"{output.name}{_ENDINGS[form]}" for form in output.formats)
 
 
 def summary_rows(points: Sequence[MetricPoint]) -> list[Row]:

@@ -200,6 +200,21 @@ def test_a_key_in_the_environment_is_in_no_text(monkeypatch: pytest.MonkeyPatch)
     assert "tml-secret" not in shown
 
 
+def test_a_plan_says_what_a_run_has_around_its_workflow() -> None:
+    assert "around it" not in str(sound(rehearsal()).plan())
+    experiment = attrs.evolve(
+        rehearsal(),
+        baseline="earlier",
+        outputs=(OutputSpec(name="out", formats=("csv", "markdown")),),
+        reliability=ReliabilitySpec(retry=RetrySpec(attempts=5)),
+    )
+    shown = str(sound(experiment).plan())
+    for part in ("around it\n  retry:\n    attempts: 5\n", "  baseline: 'earlier'\n", "['out.csv', 'out.md']"):
+        assert part in shown
+    assert "adam:\n    beta1" in shown
+    assert "train_on: 'last_assistant_message'" in shown
+
+
 def test_a_plan_says_who_handles_each_port_and_what_it_takes() -> None:
     shown = str(sound(rehearsal()).plan())
     for part in (
