@@ -6,11 +6,9 @@ from datetime import datetime
 from crucible.effects import Do, Json, do, perform
 from crucible.telemetry.errors import StoreError
 from crucible.telemetry.events import RunOpened
+from crucible.telemetry.numbering import NUMBERS_OF_A_WRITER
 from crucible.telemetry.ports import EventStore
 from crucible.telemetry.types import EventFilter, EventRecord
-
-NUMBERS_OF_A_WRITER = 2**40
-"""How many sequence numbers a process that writes a run has for itself."""
 
 
 @do

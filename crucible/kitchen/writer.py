@@ -20,6 +20,7 @@ from crucible.effects import (
 from crucible.telemetry.errors import InvalidRecord, StoreError
 from crucible.telemetry.events import TelemetryRefused
 from crucible.telemetry.measures import measure, name_of
+from crucible.telemetry.numbering import PROBLEMS_FROM
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import EventRecord, MetricPoint, point_of
 
@@ -30,10 +31,6 @@ MAX_WAITING = 4096
 
 SAVE_SECONDS = 2.0
 """Between two times that what waits is saved, however long a stage takes."""
-
-PROBLEMS_FROM = 2**39
-"""Where the numbers of problems begin among those of a writer: what a resumed run repeats has the numbers it had, with problems or
-without."""
 
 
 @attrs.frozen(kw_only=True)

@@ -34,10 +34,10 @@ from crucible.kitchen import (
     run,
     stage,
 )
-from crucible.kitchen.opening import NUMBERS_OF_A_WRITER
 from crucible.kitchen.provenance import fingerprint
 from crucible.telemetry.errors import StoreUnavailable
 from crucible.telemetry.events import ArtifactSaved, EffectPerformed, RunOpened, TelemetryRefused
+from crucible.telemetry.numbering import NUMBERS_OF_A_WRITER
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.types import EventFilter
 from tests.kitchen.fakes import (

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Never
 
 import anyio
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,10 +27,14 @@ from crucible.effects import (
     do,
     fail,
     perform,
+    tell,
 )
+from crucible.kitchen import Context, Recipe, run, stage
 from crucible.kitchen.handlers import noop
 from crucible.telemetry.errors import StoreError, StoreUnavailable
-from crucible.telemetry.events import WorkflowFailed, WorkflowStopped
+from crucible.telemetry.events import SampleShown, TelemetryRefused, WorkflowFailed, WorkflowStopped
+from crucible.telemetry.experiments import Design, pause, start_experiment
+from crucible.telemetry.numbering import NUMBERS_OF_A_WRITER
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.sinks import (
     Ending,
@@ -41,7 +46,7 @@ from crucible.telemetry.sinks import (
     fan_out,
     flat_metadata,
 )
-from crucible.telemetry.types import EventRecord, MetricPoint
+from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DOWN = StoreUnavailable(message="the sink is down")
@@ -320,6 +325,46 @@ def test_a_sink_that_failed_once_goes_on() -> None:
     assert str(problems[1]) == (
         "sink breaking: the run is over, and not all of it has reached this sink (records lost to it so far: 2)"
     )
+
+
+@stage
+def told_slowly(context: Context[list[SinkProblem]]) -> Do[Never, MetricsStore, Context[list[SinkProblem]]]:
+    """Tell something when a problem has come up."""
+    while not context.state:
+        time.sleep(0.001)
+    yield from tell(SampleShown(step=1, prompt="2 + 2 =", answer="4", expected="4"))
+    return context
+
+
+def test_a_problem_of_a_sink_is_kept_with_the_run() -> None:
+    broken, problems = Breaking("write", refusing, times=2), list[SinkProblem]()
+    recipe = Recipe(name="slow", description="", workflow=told_slowly >> told_slowly, default_config=problems)
+    kept = stores()
+    handlers = fan_out(kept, broken, limits=attrs.evolve(QUICK, failures=9), on_problem=problems.append)
+    for _ in range(2):
+        problems.clear()
+        broken.times = 2
+        run(recipe, handlers, run_id="slow").unwrap()
+    wanted = EventFilter(name=TelemetryRefused.NAME)
+    refused = kept.run(perform(EventStore.query, "slow", wanted)).unwrap()
+    assert len(refused) >= 2
+    assert {event.sequence // NUMBERS_OF_A_WRITER for event in refused} == {0, 1}
+    assert "sink breaking: the sink is down" in [event.attributes["problem"] for event in refused]
+
+
+def test_problems_of_sinks_are_no_events_of_an_experiment() -> None:
+    broken, problems = Breaking("write", refusing), list[SinkProblem]()
+    handlers = fan_out(stores(), broken, limits=QUICK, on_problem=problems.append)
+
+    @do
+    def life() -> Do[object, EventStore, tuple[EventRecord, ...]]:
+        yield from start_experiment(Design(name="seeds"), experiment_id="exp")
+        while not problems:
+            time.sleep(0.001)
+        yield from pause("exp")
+        return (yield from perform(EventStore.query, "exp"))
+
+    assert [event.sequence for event in handlers.run(life()).unwrap()] == [0, 1]
 
 
 def test_a_sink_is_left_out_after_failures_in_a_row_until_the_next_run() -> None:

@@ -77,7 +77,7 @@ class EffectPerformed:
 
 @attrs.frozen(kw_only=True)
 class TelemetryRefused:
-    """A store refused what it was offered, or a listener failed: why, told once; the run went on."""
+    """A store or a sink refused what it was offered, or a listener failed: why, told once; the run went on."""
 
     NAME: ClassVar[str] = f"{PREFIX}.telemetry.refused"
     problem: str

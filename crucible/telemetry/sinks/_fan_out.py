@@ -3,10 +3,15 @@
 import logging
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
+import attrs
+
 from crucible.effects import Call, Handlers, Hooks, Port, Proceed, Result, Success
+from crucible.telemetry.events import RunOpened, TelemetryRefused
+from crucible.telemetry.numbering import first_for_sink_problems
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.sinks._courier import Courier
 from crucible.telemetry.sinks._sink import Sink, SinkLimits, SinkProblem
@@ -44,7 +49,8 @@ def fan_out(
 
     Sinks work on threads of their own: the run waits for them at its end only, and for no longer than `limits` says. A sink
     that fails, raises or hangs changes neither the run nor what the stores answer. What it lost is counted and told to
-    `on_problem`: each problem when it first comes, and the count at the end of the run.
+    `on_problem`: each problem when it first comes, and the count at the end of the run. Those that come while the run still
+    tells events are kept with it, as events too.
 
     A record reaches a sink once, also when it is offered to the store again.
 
@@ -64,7 +70,10 @@ def fan_out(
         if not handlers.ports & {port, Port}:
             raise TypeError(f"nothing to fan out: add {port.__name__}.handled_by(...) to the handlers")
 
+    kept = _KeptProblems()
+
     def told(problem: SinkProblem) -> None:
+        kept.untold.append(problem)
         try:
             on_problem(problem)
         except Exception:
@@ -76,6 +85,9 @@ def fan_out(
         result = await proceed(call)
         if isinstance(result, Success):
             dispatch.take(call, result.unwrap())
+            also = kept.beside(call) if call.operation == EventStore.insert else None
+            if also is not None:
+                await proceed(also)
         return result
 
     hooks = Hooks(
@@ -84,6 +96,34 @@ def fan_out(
         at_break=lambda _: dispatch.end(interrupted=True),
     )
     return cast("HandlersT", handlers.wrap(around, hooks))
+
+
+class _KeptProblems:
+    """Makes events of problems, to be kept with the run that tells next: one that a process has opened to write."""
+
+    def __init__(self) -> None:
+        self.untold: deque[SinkProblem] = deque()
+        self._opened: set[str] = set()
+        self._numbers: Counter[int] = Counter()
+
+    def beside(self, call: Call) -> Call | None:
+        """Give the call that inserts problems after another that inserted events; None where there are none to tell."""
+        run_id, events = cast("tuple[str, Sequence[EventRecord]]", (call.by_name["run_id"], call.by_name["events"]))
+        if any(event.name == RunOpened.NAME for event in events):
+            self._opened.add(run_id)
+        if run_id not in self._opened or not events or not self.untold:
+            return None
+        first = first_for_sink_problems(events[0].sequence)
+        records = []
+        while self.untold:
+            attributes = {"path": "", "problem": str(self.untold.popleft())}
+            sequence, timestamp = first + self._numbers[first], events[-1].timestamp
+            self._numbers[first] += 1
+            record = EventRecord(
+                name=TelemetryRefused.NAME, sequence=sequence, timestamp=timestamp, attributes=attributes
+            )
+            records.append(record)
+        return attrs.evolve(call, arguments=(run_id, records), keywords={})
 
 
 class _Dispatch:
