@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         from crucible.cli._commands import COMMANDS
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         return _lacking(error)
     return run_command(sys.argv[1:] if arguments is None else arguments, COMMANDS)
 
@@ -30,7 +30,7 @@ def run_command(words: Sequence[str], commands: Mapping[str, Command | Group]) -
     try:
         outcome = perform_command(words, commands, prog="crucible", about=ABOUT)
         return fold(outcome, ok=_printed, err=lambda error: _complained(str(error)))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         return _lacking(error)
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -60,8 +60,9 @@ def perform_command(words: Sequence[str], commands: Mapping[str, Command | Group
     return outcome
 
 
-def _lacking(error: ModuleNotFoundError) -> int:
-    return _complained(f"{error}: pip install 'crucible-llm[cli]'")
+def _lacking(error: ImportError) -> int:
+    """Say what is not installed; an error of ours names the extra that brings it, any other is of the command line itself."""
+    return _complained(str(error) if "pip install" in str(error) else f"{error}: pip install 'crucible-llm[cli]'")
 
 
 def _shown(group: Group) -> Command:

@@ -212,3 +212,11 @@ def test_a_command_that_needs_no_experiment_does_not_wait_for_what_trains() -> N
     code = "import sys, crucible.cli._commands; print([it for it in sys.modules if it.startswith('crucible.kitchen')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_package_that_is_missing_is_one_sentence_that_names_its_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert main(["check", str(EXAMPLE)]) == 1
+    assert capsys.readouterr().err == "crucible: PyYAML is not installed: pip install 'crucible-llm[specs]'\n"
