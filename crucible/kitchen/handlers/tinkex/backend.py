@@ -3,6 +3,7 @@
 import importlib.util
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
@@ -87,7 +88,9 @@ class TinkerBackend:
         keep_secrets(self.config)
 
         service = tinker.ServiceClient(base_url=self.config.url, api_key=self.config.api_key)
-        service._get_session_holder()  # as its first use would, but here, where it may block
+        holder = service._get_session_holder()  # as its first use would, but here, where it may block
+        # The SDK's heartbeats keep themselves alive: they end when nothing holds these handlers any more.
+        weakref.finalize(self, holder.close).atexit = False
         rest = tinker.RestClient(base_url=self.config.url, api_key=self.config.api_key)
         known = rest.get_server_capabilities().future().result().supported_models
         models = {one.model_name: one.max_context_length for one in known if one.model_name}

@@ -1,5 +1,6 @@
 """What is kept on a server, and samplers of live weights."""
 
+import gc
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,7 @@ import pytest
 
 from crucible.effects import Do, Handlers, Success, do, perform
 from crucible.kitchen.handlers import noop, tinkex, torch
-from crucible.kitchen.handlers.tinkex import TinkerConfig
+from crucible.kitchen.handlers.tinkex import TinkerBackend, TinkerConfig
 from crucible.testing.tinker_server import Server, serve
 from crucible.train.errors import InvalidRequest, NotFound, StorageFailed, TrainError, Unsupported
 from crucible.train.ports import CustomLossClient, SamplingClient, TopLogprobsClient, TrainingClient
@@ -162,3 +163,14 @@ async def test_what_the_server_lacks_is_an_error_and_names_of_files_are_plain() 
         assert "is of model 'any'" in str(other.failure())
         gone = await training.restore_session(SessionConfig(model="any"), f"{kept.path}-gone")
         assert isinstance(gone.failure(), NotFound)
+
+
+def test_the_session_of_handlers_that_nobody_holds_any_more_is_let_go() -> None:
+    with serve(noop.all(), models=["any"]) as server:
+        backend = TinkerBackend(config_of(server))
+        service = anyio.run(backend.connect).unwrap().service
+        holder = service._get_session_holder()
+        assert not holder._closed
+        del backend
+        gc.collect()
+        assert holder._closed
