@@ -13,7 +13,7 @@ from crucible.cookbook.models import smollm2
 from crucible.effects import Failure, Handlers
 from crucible.kitchen import Recipe, RunResult, dry_run, new_run_id, run
 from crucible.kitchen.progress import RunProgress
-from crucible.telemetry.plots import plot_losses
+from crucible.telemetry.plots import plot_training
 from crucible.telemetry.ports import EventStore, MetricsStore
 
 B = TypeVar("B")
@@ -61,15 +61,15 @@ def launch(program: Program[C, B, E, R], arguments: Sequence[str] | None = None)
 
 
 def report(result: RunResult[B], root: Path, shown: Sequence[tuple[str, str]]) -> None:
-    """Print what the run achieved and where it is; draw the loss."""
-    plot_losses(result.metrics, root / "loss.png", title=result.run_id)
+    """Print what the run achieved and where it is; draw how it went."""
+    plot_training(result.metrics, root / "plot.png", title=result.run_id)
     for name, words in shown:
         values = [point.value for point in result.metrics if point.name == name]
         if values:
             print(f"{words}: {values[0]:.3g} before, {values[-1]:.3g} after")
     for artifact in result.artifacts:
         print(f"{artifact.kind}: {artifact.path}")
-    print(f"metrics, events and loss.png: {root}\n{result.duration_seconds:.0f} s")
+    print(f"metrics, events and plot.png: {root}\nlook at it: crucible report {root}\n{result.duration_seconds:.0f} s")
     for problem in result.telemetry_problems:
         print(f"telemetry: {problem}", file=sys.stderr)
 

@@ -103,12 +103,12 @@ def test_metrics_are_in_the_store() -> None:
     assert handlers.run(perform(MetricsStore.read, "evening")).unwrap() == result.metrics
 
 
-def test_the_report_says_what_was_achieved_and_draws_the_loss(
+def test_the_report_says_what_was_achieved_and_draws_how_it_went(
     result: RunResult[SupervisedState], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = attrs.evolve(result, telemetry_problems=("the disk was full",))
     report(told, tmp_path / "new" / "folder", PROGRAM.shown)
-    picture = (tmp_path / "new" / "folder" / "loss.png").read_bytes()
+    picture = (tmp_path / "new" / "folder" / "plot.png").read_bytes()
     assert picture.startswith(PNG)
     assert picture.endswith(b"IEND\xaeB`\x82")
     assert len(picture) > 10_000
