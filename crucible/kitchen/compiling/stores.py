@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crucible.effects import Port
-from crucible.ir import Experiment, Problem
+from crucible.ir import Experiment, ExportSpec, FeedbackLoopSpec, Problem
 from crucible.kitchen.compiling.supplies import Found, Supply
 from crucible.kitchen.handlers import sqlite
 from crucible.kitchen.ports import FeedbackClient, ModelRegistry
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores import SqliteEventStore, SqliteMetricsStore
+from crucible.train.types import is_blob_path
 
 
 def telemetry_found() -> Iterator[Found]:
@@ -47,6 +48,8 @@ def feedback_found(experiment: Experiment, needed: frozenset[type[Port]]) -> Ite
             message = "a run reads feedback, and keeps none"
             fix = "leave it out: thresholds and curation stand in the training, the rest is for who records"
             yield Problem(path=f"feedback.{name}", message=message, fix=fix)
+    if isinstance(experiment.training, FeedbackLoopSpec):
+        yield from _export_problems(experiment.training.export)
     path, folder = spec.path, spec.export_folder
     if spec.storage == "sqlite" and path is not None:
         if not Path(path).exists():
@@ -56,3 +59,14 @@ def feedback_found(experiment: Experiment, needed: frozenset[type[Port]]) -> Ite
             said=f"SQLite, {path}",
             make=lambda places: sqlite.feedback(path, places.run if folder is None else folder),
         )
+
+
+def _export_problems(export: ExportSpec) -> Iterator[Problem]:
+    """Name what no export of the feedback kept here can be."""
+    if export.format != "jsonl":
+        message = f"feedback that is kept here is not exported as {export.format}"
+        yield Problem(path="training.export.format", message=message, fix="set it to jsonl")
+    if not is_blob_path(export.path):
+        message = f"must be a path below the folder of exports, not {export.path!r}"
+        fix = "write one such as today.jsonl; feedback.export_folder says below which folder"
+        yield Problem(path="training.export.path", message=message, fix=fix)

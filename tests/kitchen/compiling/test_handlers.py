@@ -17,7 +17,9 @@ from crucible.ir import (
     EvaluationSpec,
     EvaluatorRef,
     Experiment,
+    ExportSpec,
     FairnessSpec,
+    FeedbackLoopSpec,
     FeedbackSpec,
     GuardrailSpec,
     ModelRef,
@@ -228,6 +230,19 @@ def test_a_feedback_loop_reads_what_users_said_from_sqlite(tmp_path: Path) -> No
     assert isinstance(state, FeedbackState)
     assert state.trained is not None
     assert state.trained.num_examples == 3
+
+
+@pytest.mark.parametrize(
+    ("export", "path"),
+    [
+        (ExportSpec(path="../out.jsonl"), "training.export.path"),
+        (ExportSpec(path="/tmp/out.jsonl"), "training.export.path"),
+        (ExportSpec(path="out.parquet", format="parquet"), "training.export.format"),
+    ],
+)
+def test_an_export_that_cannot_be_written_is_a_problem(export: ExportSpec, path: str) -> None:
+    training = FeedbackLoopSpec(deployment_id="any", export=export)
+    assert list(problems(attrs.evolve(loop(), training=training))) == [path]
 
 
 def test_feedback_that_is_nowhere_or_that_nobody_reads_is_a_problem(tmp_path: Path) -> None:
