@@ -70,9 +70,10 @@ def export_rows(rows: Sequence[Row], path: Path | str) -> None:
     run,0,loss,1,0.5,2026-01-01T00:00:00+00:00
     """
     path = Path(path)
-    if path.suffix not in _FORMATS:
+    write = _FORMATS.get(path.suffix.lower())
+    if write is None:
         raise ValueError(f"{path.name}: no export has the ending {path.suffix!r}: use one of {', '.join(_FORMATS)}")
-    data = _FORMATS[path.suffix](rows)
+    data = write(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         unfinished.write_bytes(data)

@@ -158,6 +158,20 @@ def test_a_report_of_a_beginning_or_a_folder_of_several_runs_is_one_of_all(
         assert page.read_text().count('<article class="card') == 2
 
 
+def test_an_experiment_is_no_run_to_watch_or_export(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    store = EventStore.handled_by(SqliteEventStore(tmp_path))
+    store.run(start_experiment(Design(name="seeds"), experiment_id="exp")).unwrap()
+    assert "exp is an experiment: " in said(capsys, "watch", "exp", "--once", "--runs", tmp_path, status=1)
+    words = ("export", "exp", "--runs", tmp_path, "--to", tmp_path / "points.CSV")
+    assert "exp is an experiment, and has no points" in said(capsys, *words, status=1)
+    assert said(capsys, *words, "--events").startswith("1 events: ")
+
+
+def test_a_run_is_not_looked_at_without_end(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
+    for interval in ("0", "-1"):
+        assert "more than 0" in said(capsys, "watch", "talk_0", "--runs", runs, "--interval", interval, status=1)
+
+
 def test_a_report_of_a_folder_is_one_of_its_runs_and_not_of_its_experiments(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import anyio
 from crucible.cli._options import RUNS, Run, Runs, Target
 from crucible.cli._outcome import Outcome
 from crucible.effects import Failure, Success
+from crucible.telemetry.experiments import is_experiment
 from crucible.telemetry.export import event_rows, export_rows, point_rows
 from crucible.telemetry.loading import load_run
 
@@ -22,6 +23,8 @@ def export(run: Run, /, *, to: Target, events: bool = False, runs: Runs = RUNS) 
     if isinstance(found, Failure):
         return Failure(found.failure())
     loaded = found.unwrap()
+    if not events and is_experiment(loaded.info):
+        return Failure(f"{loaded.run_id} is an experiment, and has no points: name one of its runs, or give --events")
     rows = event_rows(loaded.run_id, loaded.events) if events else point_rows(loaded.run_id, loaded.points)
     try:
         export_rows(rows, to)

@@ -7,7 +7,8 @@ import anyio
 from crucible.cli._options import RUNS, Run, Runs
 from crucible.cli._outcome import Outcome
 from crucible.effects import Failure, Success
-from crucible.telemetry.loading import find_run
+from crucible.telemetry.experiments import is_experiment
+from crucible.telemetry.loading import find_run, glance
 
 
 def watch(
@@ -24,9 +25,16 @@ def watch(
         patience: end when the run has told nothing for so many seconds
         runs: where run ids are looked for
     """
+    if interval <= 0:
+        return Failure(f"--interval {interval:g}: give more than 0 seconds")
     place = find_run(run, runs=runs)
     if isinstance(place, Failure):
         return Failure(place.failure())
+    seen = anyio.run(glance, place.unwrap())
+    if not isinstance(seen, Failure) and is_experiment(seen.unwrap().info):
+        return Failure(
+            f"{place.unwrap().run_id} is an experiment: `crucible experiment show` names its runs, watch one"
+        )
     from rich.console import Console
 
     from crucible.telemetry.watch import watch_run
