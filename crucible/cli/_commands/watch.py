@@ -1,14 +1,15 @@
 """`crucible watch`: the dashboard of a run in the terminal."""
 
 import functools
+from pathlib import Path
 
 import anyio
 
 from crucible.cli._options import RUNS, Run, Runs
 from crucible.cli._outcome import Outcome
-from crucible.effects import Failure, Success
+from crucible.effects import Failure, Result, Success
 from crucible.telemetry.experiments import is_experiment
-from crucible.telemetry.loading import find_run, glance
+from crucible.telemetry.loading import RunPlace, find_run, glance
 
 
 def watch(
@@ -27,14 +28,9 @@ def watch(
     """
     if interval <= 0:
         return Failure(f"--interval {interval:g}: give more than 0 seconds")
-    place = find_run(run, runs=runs)
+    place = _place_of(run, runs)
     if isinstance(place, Failure):
         return Failure(place.failure())
-    seen = anyio.run(glance, place.unwrap())
-    if not isinstance(seen, Failure) and is_experiment(seen.unwrap().info):
-        return Failure(
-            f"{place.unwrap().run_id} is an experiment: `crucible experiment show` names its runs, watch one"
-        )
     from rich.console import Console
 
     from crucible.telemetry.watch import watch_run
@@ -50,6 +46,20 @@ def watch(
     standing = watched.unwrap()
     if once or standing.state == "completed":
         return Success("")
-    if standing.state == "failed":
-        return Failure(f"{place.unwrap().run_id} failed in {standing.path}: {standing.error}")
-    return Failure(f"{place.unwrap().run_id} has told nothing for {patience:g} s")
+    said = (
+        f"failed in {standing.path}: {standing.error}"
+        if standing.state == "failed"
+        else f"has told nothing for {patience:g} s"
+    )
+    return Failure(f"{place.unwrap().run_id} {said}")
+
+
+def _place_of(run: str, runs: Path) -> Result[RunPlace, object]:
+    found = find_run(run, runs=runs)
+    if isinstance(found, Failure):
+        return Failure(found.failure())
+    place = found.unwrap()
+    seen = anyio.run(glance, place)
+    if not isinstance(seen, Failure) and is_experiment(seen.unwrap().info):
+        return Failure(f"{place.run_id} is an experiment: `crucible experiment show` names its runs, watch one")
+    return Success(place)

@@ -65,7 +65,10 @@ class StandingReader:
         self._last_told = max(self._last_told or event.timestamp, event.timestamp)
         if event.name == told.RunOpened.NAME:
             self._num_writers += 1
-            self._begin_anew()
+            if (
+                self._state != "completed"
+            ):  # one that is complete has nothing to go on with: it is only repeated, or begun anew
+                self._begin_anew()
         elif event.name in _STARTS:
             if event.name == told.WorkflowStarted.NAME and self._outermost is None:
                 self._begin_anew(path)

@@ -72,6 +72,14 @@ def test_a_run_opened_again_goes_on_and_what_was_begun_before_is_forgotten() -> 
     assert standing_of([*resumed, *again]).state == "completed"
 
 
+def test_a_completed_run_that_is_repeated_from_its_journal_stays_completed_until_it_begins_anew() -> None:
+    repeated = [*COMPLETED, event(100, RunOpened.NAME, "", writer=1)]
+    assert (standing_of(repeated).state, standing_of(repeated).num_writers) == ("completed", 2)
+    [start] = [it for it in COMPLETED if it.name == WorkflowStarted.NAME]
+    begun = attrs.evolve(start, sequence=101, timestamp=at(101))
+    assert standing_of([*repeated, begun]).state == "open"
+
+
 @given(st.permutations(FAILED))
 def test_the_order_in_which_events_are_given_does_not_matter(events: list) -> None:  # type: ignore[type-arg]  # of records
     assert standing_of(events) == standing_of(FAILED)
