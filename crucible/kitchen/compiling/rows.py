@@ -98,6 +98,10 @@ def _evaluator_problems(named: EvaluatorRef, judged: Mapping[str, DatasetRef]) -
     if named.provider == "scorers" and isinstance(score, str) and score not in scorers.SCORERS:
         fix = nearest(score, scorers.SCORERS)
         yield Problem(path="evaluator.options.score", message=f"there is no scorer {score!r}", fix=fix)
+    seconds = named.options.get("seconds")
+    if isinstance(seconds, int | float) and seconds <= 0:
+        message = f"must be above 0, not {seconds}"
+        yield Problem(path="evaluator.options.seconds", message=message, fix="raise it")
     if named.provider == "reasoning_gym":
         for path, ref in judged.items():
             if ref.provider != "reasoning_gym":

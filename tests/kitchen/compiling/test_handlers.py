@@ -186,6 +186,8 @@ def test_options_of_an_evaluator_are_checked() -> None:
     assert "did you mean f1?" in score["evaluator.options.score"]
     other = problems(on(BackendRef(id="noop"), evaluator=EvaluatorRef(provider="math", options={"second": 1})))
     assert "did you mean seconds?" in other["evaluator.options.second"]
+    never = problems(on(BackendRef(id="noop"), evaluator=EvaluatorRef(provider="math", options={"seconds": -1})))
+    assert never["evaluator.options.seconds"].startswith("must be above 0, not -1")
 
 
 def test_rows_of_several_providers_are_read_by_each_his_own(tmp_path: Path) -> None:
