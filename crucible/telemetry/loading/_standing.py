@@ -52,6 +52,7 @@ class StandingReader:
         self._state: State = "open"
         self._error = ""
         self._outermost: str | None = None
+        self._is_reopened = False
         self._begun: dict[str, None] = {}
         self._failed_in = ""
         self._num_writers = 0
@@ -68,10 +69,11 @@ class StandingReader:
             if (
                 self._state != "completed"
             ):  # one that is complete has nothing to go on with: it is only repeated, or begun anew
-                self._begin_anew()
+                self._begin_anew(self._outermost)
+            self._is_reopened = True
         elif event.name in _STARTS:
-            if event.name == told.WorkflowStarted.NAME and self._outermost is None:
-                self._begin_anew(path)
+            if event.name == told.WorkflowStarted.NAME:
+                self._take_workflow(path)
             self._begun[path] = None
         elif event.name in _ENDS:
             self._begun.pop(path, None)
@@ -79,6 +81,16 @@ class StandingReader:
                 self._failed_in = path
             if path == self._outermost:
                 self._end(event)
+
+    def _take_workflow(self, path: str) -> None:
+        """Begin anew, unless it is a part of the workflow that goes on.
+
+        A process that goes on with a run from its journal tells no start that an earlier one told.
+        """
+        is_part = self._outermost is not None and path.startswith(f"{self._outermost}/")
+        if self._outermost is None or self._state != "open" or (self._is_reopened and not is_part):
+            self._begin_anew(path)
+        self._is_reopened = False
 
     @property
     def standing(self) -> Standing:
@@ -93,15 +105,15 @@ class StandingReader:
             num_writers=max(1, self._num_writers),
         )
 
-    def _begin_anew(self, outermost: str | None = None) -> None:
+    def _begin_anew(self, outermost: str | None) -> None:
         self._state, self._error, self._failed_in, self._outermost = "open", "", "", outermost
         self._begun.clear()
 
     def _end(self, event: EventRecord) -> None:
         if event.name == told.WorkflowStopped.NAME:
-            self._state, self._outermost = "completed", None
+            self._state = "completed"
         elif event.name == told.WorkflowFailed.NAME:
-            self._state, self._error, self._outermost = "failed", str(event.attributes.get("error", "")), None
+            self._state, self._error = "failed", str(event.attributes.get("error", ""))
 
 
 def standing_of(events: Iterable[EventRecord]) -> Standing:

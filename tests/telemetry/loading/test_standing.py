@@ -1,6 +1,7 @@
 """How a run stands is read off its events: the outermost workflow decides, and a resumed run goes on."""
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from crucible.telemetry.events import (
     WorkflowStopped,
 )
 from crucible.telemetry.loading import standing_of
+from crucible.telemetry.types import EventRecord
 from tests.telemetry.made import COMPLETED, FAILED, UNENDED, at, event
 
 
@@ -78,6 +80,22 @@ def test_a_completed_run_that_is_repeated_from_its_journal_stays_completed_until
     [start] = [it for it in COMPLETED if it.name == WorkflowStarted.NAME]
     begun = attrs.evolve(start, sequence=101, timestamp=at(101))
     assert standing_of([*repeated, begun]).state == "open"
+
+
+@pytest.mark.parametrize("before", [UNENDED, FAILED, COMPLETED[:3]])
+def test_a_run_that_goes_on_from_its_journal_ends_without_its_start_being_told_again(before: list[EventRecord]) -> None:
+    resumed = [
+        *before,
+        event(100, RunOpened.NAME, "", writer=1),
+        event(101, WorkflowStarted.NAME, "sft/inner"),
+        event(102, WorkflowStopped.NAME, "sft/inner"),
+    ]
+    assert standing_of(resumed).state == "open"
+    assert standing_of([*resumed, event(103, WorkflowStopped.NAME)]).state == "completed"
+    failed = standing_of([*resumed, event(103, WorkflowFailed.NAME, error="no room")])
+    assert (failed.state, failed.error) == ("failed", "no room")
+    elsewhere = [*before, event(100, RunOpened.NAME, "", writer=1), event(101, WorkflowStarted.NAME, "dpo")]
+    assert standing_of([*elsewhere, event(102, WorkflowStopped.NAME, "dpo")]).state == "completed"
 
 
 @given(st.permutations(FAILED))
