@@ -271,6 +271,14 @@ def test_an_answer_to_which_nothing_was_expected_is_neither_right_nor_wrong() ->
     assert sample.answer.endswith("… (3,000 more characters)")
 
 
+def test_names_and_paths_break_where_they_have_joints() -> None:
+    effects = [effect(10, "sft/b[0]/forward_backward/#1", "TrainingClient.forward_backward", 0.1)]
+    html = render_report([loaded([*FAILED, *effects], points("eval/num_examples", [1.0, 2.0]))])
+    assert "TrainingClient.<wbr>forward_<wbr>backward</th>" in html
+    assert "eval/<wbr>num_<wbr>examples</span>" in html
+    assert "stage sft/<wbr>load failed" in html
+
+
 def test_problems_are_said_once_with_how_often() -> None:
     refused = [event(20 + n, TelemetryRefused.NAME, problem="the disk is full") for n in range(2)]
     events = [*FAILED, *refused, *(effect(10 + n, f"sft/b[{n}]/f/#1", "T.f", 0.1, error="busy") for n in range(3))]
