@@ -26,12 +26,14 @@ from crucible.telemetry.events import (
     StageFailed,
     TelemetryRefused,
 )
+from crucible.telemetry.experiments import RunHeld, RunReleased
 from crucible.telemetry.loading import QUIET_SECONDS, RunPlace
 from crucible.telemetry.stores import JsonlEventStore, JsonlMetricsStore, SqliteEventStore, SqliteMetricsStore
 from crucible.telemetry.watch import watch_run
 from crucible.telemetry.watch._following import Follower
 from crucible.telemetry.watch._frame import frame, line, sparkline
 from crucible.telemetry.watch._watched import Watched
+from crucible.telemetry.watch._watching import look
 from tests.telemetry.made import COMPLETED, FAILED, HOSTILE, UNENDED, at, event, points
 
 WRITER = Path(__file__).with_name("writing_process.py")
@@ -184,6 +186,26 @@ async def test_a_store_that_cannot_be_read_ends_the_watching_with_its_error(tmp_
     (tmp_path / "torn.events.jsonl").write_text('{"run_id":"torn","metadata":{}}\nnot json\n')
     place = RunPlace(run_id="torn", folder=tmp_path, format="jsonl")
     assert "line 2" in str((await watch_run(place, Console(file=io.StringIO()))).failure())
+
+
+@pytest.mark.anyio
+async def test_a_run_that_waits_for_its_experiment_is_said_to_be_paused(tmp_path: Path) -> None:
+    store = SqliteEventStore(tmp_path)
+    place = RunPlace(run_id="live", folder=tmp_path, format="sqlite")
+    follower, watched = Follower(place), Watched()
+
+    async def status(seconds: float) -> str:
+        return text_of((await look(follower, watched)).unwrap(), seconds=seconds)
+
+    await store.open_run("exp")
+    await status(0)
+    await store.open_run("live", metadata={"experiment": "exp"})
+    await store.insert("live", UNENDED)
+    assert "running" in await status(7)
+    await store.insert("exp", [event(1, RunHeld.NAME, run_id="other"), event(2, RunHeld.NAME, run_id="live")])
+    assert "paused by its experiment in sft/load  told 98 s ago" in await status(100)
+    await store.insert("exp", [event(3, RunReleased.NAME, run_id="live", seconds=9.0)])
+    assert "silent in sft/load" in await status(100)
 
 
 # Another process

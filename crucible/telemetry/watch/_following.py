@@ -5,6 +5,7 @@ from datetime import timedelta
 from crucible.effects import Failure, Result, Success
 from crucible.telemetry.errors import StoreError, UnknownRun
 from crucible.telemetry.events import RunOpened
+from crucible.telemetry.experiments import RunHeld
 from crucible.telemetry.loading import RunPlace, stores_of
 from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint
 
@@ -26,6 +27,17 @@ class Follower:
         self._events, self._metrics = stores_of(place)
         self._seen_events: dict[int, EventRecord] = {}
         self._seen_points: dict[int, int | None] = {}
+        self._experiment: str | None = None
+
+    async def is_held(self) -> bool:
+        """Tell whether the run waits for its experiment, which is paused: one that is kept in the same folder."""
+        if self._experiment is None:
+            info = await self._events.find_run(self._place.run_id)
+            known = None if isinstance(info, Failure) else info.unwrap()
+            self._experiment = None if known is None else str(known.metadata.get("experiment") or "")
+        wanted = EventFilter(attributes={"run_id": self._place.run_id})
+        told = (await self._events.query(self._experiment, wanted)).value_or(()) if self._experiment else ()
+        return bool(told) and told[-1].name == RunHeld.NAME
 
     async def new_events(self) -> Result[tuple[EventRecord, ...], StoreError]:
         """Give the events that are new."""

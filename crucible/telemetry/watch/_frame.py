@@ -76,8 +76,10 @@ def _block(value: float, low: float, high: float) -> str:
 def _status(watched: Watched, now: datetime) -> Text:
     standing = watched.standing
     quiet = quiet_seconds(watched, now)
-    is_silent = standing.state == "open" and quiet >= QUIET_SECONDS
-    word, style = ("silent", "bold yellow") if is_silent else (_WORDS[standing.state], _STYLES[standing.state])
+    is_held = standing.state == "open" and watched.is_held
+    is_silent = standing.state == "open" and quiet >= QUIET_SECONDS and not is_held
+    odd = "paused by its experiment" if is_held else "silent" if is_silent else ""
+    word, style = (odd, "bold yellow") if odd else (_WORDS[standing.state], _STYLES[standing.state])
     text = Text().append(word, style=style)
     if standing.path:
         text.append(f" in {_cut(standing.path)}")

@@ -55,6 +55,7 @@ class Watched:
         self._tokens: deque[tuple[datetime, float]] = deque(maxlen=_RECENT)
         self._point_told: datetime | None = None
         self._opened: datetime | None = None
+        self.is_held = False
         self.step: int | None = None
         self.total_steps: int | None = None
         self.last_evaluation: EventRecord | None = None

@@ -24,6 +24,7 @@ async def look(follower: Follower, watched: Watched) -> Result[Watched, StoreErr
     """Read what is new into `watched`."""
     events = (await follower.new_events()).map(watched.take_events)
     points = (await follower.new_points()).map(watched.take_points)
+    watched.is_held = await follower.is_held()
     return events.bind(lambda _: points).map(lambda _: watched)
 
 
@@ -71,9 +72,11 @@ async def watch_run(
 def _is_over(watched: Watched, patience_seconds: float | None, now: datetime) -> bool:
     if watched.standing.state != "open":
         return True
-    return patience_seconds is not None and quiet_seconds(watched, now) >= patience_seconds
+    if patience_seconds is None or watched.is_held:
+        return False
+    return quiet_seconds(watched, now) >= patience_seconds
 
 
 def _news(watched: Watched, now: datetime) -> str:
     """Give what changes when there is something to say: something was told, or nothing for another while."""
-    return f"{watched.last_told} {quiet_seconds(watched, now) // QUIET_SECONDS}"
+    return f"{watched.last_told} {watched.is_held} {quiet_seconds(watched, now) // QUIET_SECONDS}"
