@@ -155,7 +155,8 @@ class Compiled:
         fairness = self.experiment.reliability.fairness
         unfair = "" if fairness is None else observed.unfairness(fairness)
         if fairness is not None and fairness.fail_on_violation and unfair:
-            return Failure(RunFailed[object](run_id=name, path="fairness", error=unfair))
+            kept = f"{unfair} (the run itself is whole: {places.run})"
+            return Failure(RunFailed[object](run_id=name, path="fairness", error=kept))
         findings = (*observed.findings, *([unfair] if unfair else []))
         return Success(attrs.evolve(self._finished(done.unwrap(), places, earlier), findings=findings))
 

@@ -355,6 +355,7 @@ def test_groups_that_are_treated_differently_are_told_or_an_error(tmp_path: Path
     failed = grouped(fail=True).run(tmp_path).failure()
     assert failed.path == "fairness"
     assert "too far apart" in str(failed.error)
+    assert f"the run itself is whole: {tmp_path}" in str(failed.error)
 
 
 def test_groups_can_be_compared_only_where_there_are_two_that_are_judged(tmp_path: Path) -> None:
