@@ -48,7 +48,9 @@ def measure(event: object) -> Measured:
     attributes: dict[str, Json] = {}
     for name in _field_names(kind):
         value = getattr(event, name)
-        if isinstance(value, Mapping):
+        if type(value) is float:  # as most are
+            numbers[name] = value
+        elif isinstance(value, Mapping):
             for key, each in value.items():
                 _sort(str(key), each, numbers, attributes)
         elif name in _NOT_MEASURED or value is True or value is False or not isinstance(value, (int, float)):

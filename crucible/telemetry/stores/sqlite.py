@@ -6,7 +6,7 @@ a local disk: SQLite's write-ahead log needs shared memory, which network file s
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,7 +100,7 @@ class SqliteMetricsStore(MetricsStore):
         connection = self._databases.reading(run_id)
         assert connection is not None
         rows = connection.execute(f"{query} ORDER BY sequence", values)
-        return tuple(_point(row, names[row[1]]) for row in rows)
+        return tuple(_points(rows, names))
 
     def _series(self, run_id: str) -> dict[str, int]:
         connection = self._databases.reading(run_id)
@@ -248,11 +248,11 @@ def _point_rows(series: Mapping[str, int]) -> Callable[[MetricPoint], PointRow]:
     return row
 
 
-def _point(row: PointRow, name: str) -> MetricPoint:
-    sequence, _, step, kept, micros, metadata = row
-    value = struct.unpack(">d", kept)[0] if isinstance(kept, bytes) else kept
-    point = point_of(name, value, step, _EPOCH + _MICROSECOND * micros, sequence)
-    return point if metadata is None else attrs.evolve(point, metadata=_mapping(metadata))
+def _points(rows: Iterable[PointRow], names: Mapping[int, str]) -> Iterator[MetricPoint]:
+    for sequence, series, step, kept, micros, metadata in rows:
+        value = struct.unpack(">d", kept)[0] if isinstance(kept, bytes) else kept
+        point = point_of(names[series], value, step, _EPOCH + _MICROSECOND * micros, sequence)
+        yield point if metadata is None else attrs.evolve(point, metadata=_mapping(metadata))
 
 
 def _micros(time: datetime) -> int:
@@ -260,9 +260,10 @@ def _micros(time: datetime) -> int:
 
 
 def _text(value: Mapping[str, Json]) -> str:
-    if _FLAT.issuperset(map(type, value.values())) and all(type(key) is str and key[:1] != "$" for key in value):
-        with suppress(ValueError):  # NaN, or an infinity
-            return _ENCODER.encode(value)
+    if _FLAT.issuperset(map(type, value.values())):
+        with suppress(ValueError, TypeError):  # NaN, or an infinity; a key that is no text
+            if "$" not in "".join(value):  # with which the codec marks what is no JSON
+                return _ENCODER.encode(value)
     return _ENCODER.encode(encode(dict(value)))
 
 
