@@ -101,3 +101,12 @@ def test_a_folder_of_json_lines_is_used_as_one(tmp_path: Path, capsys: pytest.Ca
 def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no/such: no such folder" in refused(capsys, tmp_path / "no" / "such", "list")
     assert said(capsys, tmp_path, "list") == "no experiments"
+
+
+def test_a_damaged_file_is_in_the_way_of_no_experiment_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id_ = said(capsys, tmp_path, "start", "lr")
+    (tmp_path / "broken.sqlite").write_text("no database")
+    assert said(capsys, tmp_path, "pause", id_) == f"{id_} is paused"
+    assert f"{tmp_path / 'broken.sqlite'}: file is not a database" in refused(capsys, tmp_path, "list")

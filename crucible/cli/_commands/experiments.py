@@ -11,7 +11,7 @@ import tyro
 from crucible.cli._options import RUNS, Runs
 from crucible.cli._outcome import Group, Outcome
 from crucible.cli._tables import table
-from crucible.effects import Eff, Failure, Handlers, Result
+from crucible.effects import Eff, Failure, Handlers, Result, Success
 from crucible.telemetry.experiments import (
     Design,
     Experiment,
@@ -190,11 +190,13 @@ def _with(
 ) -> Result[Experiment, object]:
     """Do something with the experiment whose id, or the beginning of it, was typed."""
     stores = _stores(runs)
+    if isinstance(stores.run(get_experiment(asked)), Success):
+        return stores.run(make(asked)).alt(_any)
     known = stores.run(list_experiments())
     if isinstance(known, Failure):
         return Failure(known.failure())
     ids = [it.id for it in known.unwrap()]
-    fitting = [asked] if asked in ids else [id_ for id_ in ids if id_.startswith(asked)]
+    fitting = [id_ for id_ in ids if id_.startswith(asked)]
     if len(fitting) != 1:
         there = ", ".join(fitting or ids) or "none (say where they are with --runs FOLDER)"
         what = f"{asked!r} fits several" if fitting else f"no experiment {asked!r} in {runs}"
