@@ -1,8 +1,10 @@
 """`crucible check`, `plan`, `run` and `schema`, by running the command itself."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -189,6 +191,32 @@ def test_a_key_that_is_no_path_changes_nothing(change: str) -> None:
 def test_all_wrong_changes_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(EXAMPLE), "--set", "training", "--set", "id.more=1", "--set", "seed=1"]) == 1
     assert "experiment.yaml has 2 problems" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_says_where_its_things_are(tmp_path: Path) -> None:
+    program = (
+        "import signal, sys; from crucible.cli import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # which a shell may have told us to ignore
+        "sys.exit(main())"
+    )
+    words = ("run", EXAMPLE, *ON_NOOP, "--set", "training.epochs=100000", "--set", "training.evaluation=null")
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, words), "--runs", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "tokens" in line:  # it has begun to train
+            break
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    [folder] = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert f"crucible: {folder.name} was interrupted; what it told and saved is in {folder}" in told
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 from crucible.cli._options import RUNS, Runs, Target
 from crucible.cli._outcome import Outcome
@@ -44,13 +45,20 @@ def run(spec: Spec, /, *, changes: Changes = (), runs: Runs = RUNS) -> Outcome:
     from rich.console import Console
 
     from crucible.kitchen.progress import RunProgress
+    from crucible.kitchen.run import new_run_id
 
     found = compiled(spec, changes)
     if isinstance(found, Failure):
         return Failure(found.failure())
     os.environ.setdefault("TQDM_DISABLE", "1")  # the run has a progress bar of its own
-    with RunProgress(Console(stderr=True)) as progress:
-        done = found.unwrap().run(runs, on_event=progress.show)
+    whole = found.unwrap()
+    run_id = f"{whole.experiment.id}_{new_run_id()}"
+    try:
+        with RunProgress(Console(stderr=True)) as progress:
+            done = whole.run(runs, run_id=run_id, on_event=progress.show)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"crucible: {run_id} was interrupted; what it told and saved is in {runs / run_id}\n")
+        raise
     return done.map(str)
 
 
