@@ -86,9 +86,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.Ca
     for words in (["start", ""], ["start", "lr", "--sample-size", "0"]):
         assert "needs a name" in refused(capsys, tmp_path, *words)
     (tmp_path / "broken.sqlite").write_text("no database, but longer than a header of one would have to be" * 9)
-    assert "broken" in refused(capsys, tmp_path, "pause", first) or "not a database" in refused(
-        capsys, tmp_path, "pause", first
-    )
+    assert "broken.sqlite: file is not a database" in refused(capsys, tmp_path, "pause", "exp_")
 
 
 def test_a_folder_of_json_lines_is_used_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +99,21 @@ def test_a_folder_of_json_lines_is_used_as_one(tmp_path: Path, capsys: pytest.Ca
 def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no/such: no such folder" in refused(capsys, tmp_path / "no" / "such", "list")
     assert said(capsys, tmp_path, "list") == "no experiments"
+
+
+def test_an_archive_without_its_runs_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    id_ = said(capsys, tmp_path, "start", "lr")
+    store = EventStore.handled_by(SqliteEventStore(tmp_path))
+    store.run(add_run(id_, "run-1")).unwrap()
+    EventStore.handled_by(SqliteEventStore(tmp_path / "run-1")).run(perform(EventStore.open_run, "run-1")).unwrap()
+    said(capsys, tmp_path, "stop", id_)
+    words = ("archive", id_, "--to", str(tmp_path / "archive"))
+    assert f"run-1 is kept in {tmp_path / 'run-1'}" in refused(capsys, tmp_path, *words)
+    assert not (tmp_path / "archive").exists()
+    for file in (tmp_path / "run-1").iterdir():
+        file.rename(tmp_path / file.name)
+    said(capsys, tmp_path, *words)
+    assert [run.info.run_id for run in read_archive(tmp_path / "archive").unwrap().runs] == ["run-1"]
 
 
 def test_a_damaged_file_is_in_the_way_of_no_experiment_that_is_named(

@@ -25,6 +25,7 @@ from crucible.telemetry.experiments import (
     stop,
     tag,
 )
+from crucible.telemetry.loading import find_runs
 from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores import JsonlEventStore, JsonlMetricsStore, SqliteEventStore, SqliteMetricsStore
 
@@ -158,6 +159,13 @@ def _archive(experiment: Id, /, *, to: Path, delete_runs: bool = False, runs: Ru
         delete_runs: forget its runs afterwards
         runs: the folder that it is kept in
     """
+    known = _with(runs, experiment, get_experiment)
+    if isinstance(known, Failure):
+        return Failure(known.failure())
+    below = [it for it in find_runs(runs) if it.run_id in known.unwrap().run_ids and it.folder != runs]
+    if below:
+        where = ", ".join(f"{it.run_id} is kept in {it.folder}" for it in below)
+        return Failure(f"{where}: move the files of runs to {runs}, beside their experiment, to archive them with it")
     done = _with(runs, experiment, lambda id_: archive(id_, to, delete_runs=delete_runs))
     return done.map(lambda it: f"{_standing(it)} in {it.archive} (runs: {len(it.run_ids)})")
 
