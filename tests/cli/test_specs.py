@@ -49,7 +49,7 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place(tmp_path: Path)
     assert done.returncode == 1
     assert done.stdout == ""
     assert f"{file} has 3 problems:" in done.stderr
-    for part in ("pipeline[1].name: ", "did you mean train?", "dataset: ", "chain_sum", "backend.options.dtyp: "):
+    for part in ("pipeline[1].name: ", "did you mean train?", "dataset.name: ", "chain_sum", "backend.options.dtyp: "):
         assert part in done.stderr
 
 

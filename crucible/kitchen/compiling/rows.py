@@ -12,7 +12,7 @@ from crucible.kitchen.compiling.routing import routed
 from crucible.kitchen.compiling.supplies import Found, Places, Supply, missing_extra
 from crucible.kitchen.handlers import hf, math, noop, reasoning_gym, scorers
 from crucible.kitchen.ports import Evaluator
-from crucible.train.errors import InvalidRequest
+from crucible.train.errors import InvalidRequest, NotFound
 from crucible.train.ports import DatasetStore
 from crucible.train.types import Row
 
@@ -65,7 +65,8 @@ def evaluator_found(experiment: Experiment, needed: frozenset[type[Port]]) -> It
     if Evaluator not in needed:
         return
     judged = _judged(experiment)
-    own_verifier = {ref.provider == "reasoning_gym" for ref in judged.values()}
+    rows = judged.values() or [ref for ref in (experiment.dataset,) if ref is not None]
+    own_verifier = {ref.provider == "reasoning_gym" for ref in rows}
     if experiment.evaluator is None and len(own_verifier) > 1:
         message = "rows of reasoning_gym are judged by their own verifier, and the others are not"
         yield Problem(path="evaluator", message=message, fix="say which one is to judge")
@@ -153,9 +154,12 @@ def _task_problems(ref: DatasetRef, path: str) -> Iterator[Problem]:
     refused = None if unknown else reasoning_gym.refused(dataset_config(ref))
     if isinstance(refused, InvalidRequest):
         yield Problem(path=f"{path}.options", message=refused.message, fix="correct the options of the dataset")
+    elif isinstance(refused, NotFound):
+        place = "name" if refused.kind == "task" else "split"
+        message = f"there is no {refused.kind} {refused.name!r}"
+        yield Problem(path=f"{path}.{place}", message=message, fix=refused.fix)
     elif refused is not None:
-        message, _, fix = str(refused).partition(": ")
-        yield Problem(path=path, message=message, fix=fix or "correct the dataset")
+        yield Problem(path=path, message=str(refused), fix="correct the dataset")
 
 
 def _file_problems(ref: DatasetRef, path: str) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from crucible.ir import (
     GuardrailSpec,
     ModelRef,
     OutputSpec,
+    PreferenceSpec,
     ReliabilitySpec,
     SupervisedSpec,
     TeacherSpec,
@@ -132,14 +133,14 @@ def test_packages_are_looked_for_and_not_imported() -> None:
 
 def test_a_task_that_is_not_there_is_named_with_the_nearest() -> None:
     found = problems(on(BackendRef(id="noop"), dataset=attrs.evolve(TASK, name="chan_sum"), training=SupervisedSpec()))
-    assert "chain_sum" in found["dataset"]
+    assert found["dataset.name"].startswith("there is no task 'chan_sum': did you mean chain_sum")
 
 
 @pytest.mark.parametrize(
     ("ref", "path"),
     [
         (attrs.evolve(TASK, options={"sized": 3}), "dataset.options.sized"),
-        (attrs.evolve(TASK, split="validation"), "dataset"),
+        (attrs.evolve(TASK, split="validation"), "dataset.split"),
         (attrs.evolve(TASK, streaming=True), "dataset.streaming"),
         (DatasetRef(name="no/such/file.jsonl", provider="file"), "dataset.name"),
         (DatasetRef(name=__file__, provider="file", options={"data_file": "*"}), "dataset.options.data_file"),
@@ -167,6 +168,10 @@ def test_rows_are_judged_by_who_belongs_to_them() -> None:
     own = SupervisedSpec(evaluation=EvaluationSpec(dataset=TESTED))
     plan = sound(on(BackendRef(id="noop"), dataset=TASK, training=own)).plan()
     assert plan.ports["Evaluator"] == "the task's own verifier"
+    unmeasured = sound(on(BackendRef(id="noop"), dataset=TASK, training=SupervisedSpec())).plan()
+    assert unmeasured.ports["Evaluator"] == "the task's own verifier"
+    ranked = PreferenceSpec(held_out=DatasetRef(name="rows"))  # nobody judges what is ranked
+    assert sound(on(BackendRef(id="noop"), dataset=TASK, training=ranked))
     assert sound(rehearsal()).plan().ports["Evaluator"] == "texts are compared"
     graded = sound(on(BackendRef(id="noop"), evaluator=EvaluatorRef(provider="math"))).plan()
     assert graded.ports["Evaluator"] == "math-verify"
