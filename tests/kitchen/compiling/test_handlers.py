@@ -171,7 +171,10 @@ def test_rows_are_judged_by_who_belongs_to_them() -> None:
     unmeasured = sound(on(BackendRef(id="noop"), dataset=TASK, training=SupervisedSpec())).plan()
     assert unmeasured.ports["Evaluator"] == "the task's own verifier"
     ranked = PreferenceSpec(held_out=DatasetRef(name="rows"))  # nobody judges what is ranked
-    assert sound(on(BackendRef(id="noop"), dataset=TASK, training=ranked))
+    assert (
+        sound(on(BackendRef(id="noop"), dataset=TASK, training=ranked)).plan().ports["Evaluator"]
+        == "the task's own verifier"
+    )
     assert sound(rehearsal()).plan().ports["Evaluator"] == "texts are compared"
     graded = sound(on(BackendRef(id="noop"), evaluator=EvaluatorRef(provider="math"))).plan()
     assert graded.ports["Evaluator"] == "math-verify"
