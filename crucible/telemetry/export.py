@@ -1,4 +1,4 @@
-"""Exports: points and events of runs as CSV, JSON lines, Parquet or a Markdown table, by the ending of the file's name.
+"""Exports: points and events of runs as CSV, JSON, JSON lines, Parquet or a Markdown table, by the ending of the file's name.
 
 Columns are those of all rows together, so that nothing that first appears late is lost. Values that a format cannot write
 as they are (nested attributes in CSV and Markdown) are written as JSON. In JSON, which has no such numbers, NaN and the
@@ -91,6 +91,11 @@ def _csv(rows: Sequence[Row]) -> bytes:
     return text.getvalue().encode()
 
 
+def _json(rows: Sequence[Row]) -> bytes:
+    text = json.dumps([_strict(row) for row in rows], allow_nan=False, ensure_ascii=False, indent=2)
+    return f"{text}\n".encode()
+
+
 def _jsonl(rows: Sequence[Row]) -> bytes:
     lines = (json.dumps(_strict(row), allow_nan=False, ensure_ascii=False) for row in rows)
     return "".join(f"{line}\n" for line in lines).encode()
@@ -146,6 +151,7 @@ def _cell(value: Json) -> str | int | float | bool:
 
 _FORMATS: Mapping[str, Callable[[Sequence[Row]], bytes]] = {
     ".csv": _csv,
+    ".json": _json,
     ".jsonl": _jsonl,
     ".md": _markdown,
     ".parquet": _parquet,

@@ -32,6 +32,15 @@ def test_csv_has_the_columns_of_all_rows_and_exact_numbers(tmp_path: Path) -> No
     assert (rows[0]["metadata.split"], rows[1]["metadata.split"], rows[1]["step"]) == ("", 'a "b", |c', "")
 
 
+def test_json_is_one_list_of_what_the_lines_of_json_are(tmp_path: Path) -> None:
+    rows = event_rows("run", EVENTS) + point_rows("run", POINTS)
+    for name in ("all.json", "all.jsonl"):
+        export_rows(rows, tmp_path / name)
+    lines = (tmp_path / "all.jsonl").read_text().splitlines()
+    assert json.loads((tmp_path / "all.json").read_text()) == [json.loads(line) for line in lines]
+    assert "NaN" in {row.get("value") for row in json.loads((tmp_path / "all.json").read_text())}
+
+
 def test_json_lines_are_strict_json(tmp_path: Path) -> None:
     export_rows(event_rows("run", EVENTS) + point_rows("run", POINTS), tmp_path / "all.jsonl")
     rows = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
@@ -76,6 +85,6 @@ def test_markdown_is_one_table(tmp_path: Path) -> None:
 
 
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"use one of \.csv, \.jsonl, \.md, \.parquet"):
+    with pytest.raises(ValueError, match=r"use one of \.csv, \.json, \.jsonl, \.md, \.parquet"):
         export_rows([], tmp_path / "points.xlsx")
     assert list(tmp_path.iterdir()) == []

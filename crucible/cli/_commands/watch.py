@@ -17,7 +17,8 @@ def watch(
 ) -> Outcome:
     """Show a run as it goes on: its stage, progress, newest values, last sample. Ends when the run ends.
 
-    The exit status is 1 for a run that failed, or that told nothing for as long as --patience says.
+    The exit status is 1 for a run that failed, or that told nothing for as long as --patience says; with --once
+    it says only whether there is such a run.
 
     Args:
         run: the run's id or the beginning of it, its folder, or its file

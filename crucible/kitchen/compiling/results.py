@@ -1,6 +1,5 @@
 """What is made of the results of a run: files and texts of what it told, and the comparison with an earlier run."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Literal
 import anyio
 import attrs
 
-from crucible.effects import Failure, Json, Result, Success, encode
+from crucible.effects import Failure, Json, Result, Success
 from crucible.ir import Experiment, OutputSpec, Problem
 from crucible.kitchen.compiling.options import option_problems
 from crucible.kitchen.compiling.supplies import missing_extra
@@ -131,8 +130,6 @@ def _data(form: str, run: LoadedRun, what: Json) -> bytes:
     rows = _told(what=what if what in ("events", "summary") else "points")(run)  # type: ignore[arg-type]  # checked before
     if form == "markdown" and not rows:
         return b"No metric was told.\n"
-    if form == "json":
-        return (json.dumps([encode(dict(row)) for row in rows], indent=2, ensure_ascii=False) + "\n").encode()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"rows{_ENDINGS[form]}"
         export_rows(rows, path)
