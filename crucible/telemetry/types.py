@@ -2,8 +2,10 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 
 import attrs
 
@@ -77,6 +79,29 @@ def point_of(name: str, value: float, step: int | None, timestamp: datetime, seq
     _METADATA(point, {})
     _SEQUENCE(point, sequence)
     return point
+
+
+def points_of(
+    names: Sequence[str],
+    values: Sequence[float],
+    steps: Sequence[int | None],
+    timestamps: Sequence[datetime],
+    sequences: Sequence[int],
+) -> list[MetricPoint]:
+    """Make points without metadata, as `point_of` does, of columns: half the time again, for a store that reads many.
+
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> points_of(["loss"], [2.0], [1], [now], [0]) == [point_of("loss", 2.0, 1, now, 0)]
+    True
+    """
+    if not all(names) or min(sequences, default=0) < 0 or any(time.tzinfo is not UTC for time in timestamps):
+        return list(map(point_of, names, values, steps, timestamps, sequences))
+    points = list(map(_new_point, repeat(MetricPoint, len(sequences))))
+    empty: list[dict[str, Json]] = [{} for _ in points]
+    columns = (names, values, steps, timestamps, empty, sequences)
+    for put, column in zip((_NAME, _VALUE, _STEP, _TIMESTAMP, _METADATA, _SEQUENCE), columns, strict=True):
+        deque(map(put, points, column), maxlen=0)
+    return points
 
 
 @attrs.frozen(kw_only=True)

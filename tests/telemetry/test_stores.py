@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from crucible.telemetry.stores import (
     JsonlMetricsStore,
     TornTail,
 )
-from crucible.telemetry.types import EventRecord, MetricPoint
+from crucible.telemetry.types import EventRecord, MetricPoint, points_of
 from crucible.testing import check_event_store, check_metrics_store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -217,3 +218,23 @@ def test_what_writers_in_other_processes_append_is_whole(tmp_path: Path) -> None
 def test_a_timestamp_without_a_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         MetricPoint(name="loss", value=1.0, timestamp=START.replace(tzinfo=None), sequence=0)
+
+
+@given(points())
+def test_points_made_of_columns_are_those_made_one_by_one(batch: list[MetricPoint]) -> None:
+    plain_ones = [attrs.evolve(point, metadata={}) for point in batch]
+    made = points_of(
+        [point.name for point in plain_ones],
+        [point.value for point in plain_ones],
+        [point.step for point in plain_ones],
+        [point.timestamp for point in plain_ones],
+        [point.sequence for point in plain_ones],
+    )
+    assert made == plain_ones
+    assert len({id(point.metadata) for point in made}) == len(made)
+
+
+@pytest.mark.parametrize(("name", "sequence"), [("", 0), ("loss", -1)])
+def test_columns_that_make_no_point_are_refused_as_one_point_is(name: str, sequence: int) -> None:
+    with pytest.raises(ValueError, match=r"name|sequence"):
+        points_of(["loss", name], [1.0, 2.0], [1, 2], [START, START], [0, sequence])

@@ -4,10 +4,11 @@ A batch that was acknowledged survives the death of the process; `flush` makes i
 a local disk: SQLite's write-ahead log needs shared memory, which network file systems do not have. There, use the JSON lines.
 """
 
+import gc
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
@@ -20,7 +21,7 @@ from crucible.telemetry.ports import EventStore, MetricsStore
 from crucible.telemetry.stores._database import FIX_OF_PAYLOAD, RunDatabases
 from crucible.telemetry.stores._records import StoppedError
 from crucible.telemetry.stores.memory import NAMELESS, unopened, unrecorded
-from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint, RunInfo, point_of
+from crucible.telemetry.types import EventFilter, EventRecord, MetricPoint, RunInfo, points_of
 
 PointRow: TypeAlias = tuple[int, int, int | None, float | bytes, int, str | None]
 EventRow: TypeAlias = tuple[int, str, int, str]
@@ -99,8 +100,9 @@ class SqliteMetricsStore(MetricsStore):
             values.append(since_step)
         connection = self._databases.reading(run_id)
         assert connection is not None
-        rows = connection.execute(f"{query} ORDER BY sequence", values)
-        return tuple(_points(rows, names))
+        with _without_collection():
+            rows = connection.execute(f"{query} ORDER BY sequence", values).fetchall()
+            return tuple(_points(rows, names))
 
     def _series(self, run_id: str) -> dict[str, int]:
         connection = self._databases.reading(run_id)
@@ -248,11 +250,30 @@ def _point_rows(series: Mapping[str, int]) -> Callable[[MetricPoint], PointRow]:
     return row
 
 
-def _points(rows: Iterable[PointRow], names: Mapping[int, str]) -> Iterator[MetricPoint]:
-    for sequence, series, step, kept, micros, metadata in rows:
-        value = struct.unpack(">d", kept)[0] if isinstance(kept, bytes) else kept
-        point = point_of(names[series], value, step, _EPOCH + _MICROSECOND * micros, sequence)
-        yield point if metadata is None else attrs.evolve(point, metadata=_mapping(metadata))
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector from going again and again through many new objects, none of which is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _points(rows: Sequence[PointRow], names: Mapping[int, str]) -> list[MetricPoint]:
+    """Make points of rows, a column at a time."""
+    if not rows:
+        return []
+    sequences, series, steps, kept, micros, metadata = zip(*rows, strict=True)
+    values = [struct.unpack(">d", value)[0] if type(value) is bytes else value for value in kept]
+    times = [_EPOCH + _MICROSECOND * each for each in micros]
+    points = points_of([names[each] for each in series], values, steps, times, sequences)
+    for place, text in enumerate(metadata):
+        if text is not None:
+            points[place] = attrs.evolve(points[place], metadata=_mapping(text))
+    return points
 
 
 def _micros(time: datetime) -> int:
