@@ -128,8 +128,8 @@ def telling_to(
 ) -> Eff[A, E, R | R2]:
     """Run `eff` with a writer that flushes through ports: `make_writer` is given the means to perform effects.
 
-    These are no part of a recording (see `unrecorded`): they depend on the clock. The writer is flushed when `eff` ended, however it ended. `beside(writer)` runs for as long as `eff` does, and is cancelled
-    then.
+    These are no part of a recording (see `unrecorded`): they depend on the clock. The writer is flushed when `eff` ended,
+    however it ended. `beside(writer)` runs for as long as `eff` does, and is cancelled then.
     """
 
     async def step(run: Run, scope: Scope) -> A:

@@ -3,6 +3,14 @@
 import attrs
 
 
+class UnreadableError(Exception):
+    """A text that is not in its format: what is wrong, and what to do about it."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix or "look at that place in the text"
+
+
 @attrs.frozen(kw_only=True)
 class Problem:
     """One thing that is wrong with a spec.

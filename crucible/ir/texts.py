@@ -9,20 +9,13 @@ import attrs
 
 from crucible.effects import Failure, Json, Result, Success
 from crucible.ir.leaves import step
-from crucible.ir.problems import Problem, joined
+from crucible.ir.problems import Problem, UnreadableError, joined
+from crucible.ir.yaml_text import read_yaml, write_yaml
 
 Format: TypeAlias = Literal["json", "toml", "yaml"]
 """What a spec can be written in."""
 
 _ENDINGS: Mapping[str, Format] = {".json": "json", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
-
-
-class UnreadableError(Exception):
-    """A text that is not in its format: what is wrong, and what to do about it."""
-
-    def __init__(self, message: str, fix: str) -> None:
-        super().__init__(message)
-        self.fix = fix or "look at that place in the text"
 
 
 def format_of(name: str) -> Result[Format, Problem]:
@@ -94,8 +87,6 @@ class _Codec:
 
 
 def _formats() -> Mapping[Format, _Codec]:
-    from crucible.ir.yaml_text import read_yaml, write_yaml  # noqa: PLC0415  # it reads UnreadableError from here
-
     return {
         "json": _Codec(_read_json, _write_json),
         "toml": _Codec(_read_toml, _write_toml),

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from crucible.effects import Json
-from crucible.ir.texts import UnreadableError
+from crucible.ir.problems import UnreadableError
 
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
