@@ -237,6 +237,7 @@ class Handlers(Generic[R_contra]):
         hooks = self.hooks
         run = Run(
             answers=_Answers(self._bindings, layered=layered),
+            ports=self.ports,
             layered=layered,
             writer=writer,
             around_scope=tuple(each.around_scope for each in hooks if each.around_scope is not None),

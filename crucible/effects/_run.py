@@ -8,6 +8,7 @@ import attrs
 from returns.result import Result
 
 from crucible.effects._path import Path
+from crucible.effects._port import Port
 
 Answer: TypeAlias = Callable[..., Awaitable[Result[Any, Any]]]  # each entry answers its own operation's types
 
@@ -37,6 +38,7 @@ class Run:
     """What all branches of one run share."""
 
     answers: Lookup
+    ports: frozenset[type[Port]]
     layered: bool
     writer: Writer | None
     around_scope: tuple[Callable[[Path], AbstractContextManager[object]], ...] = ()

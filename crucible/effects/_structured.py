@@ -12,6 +12,7 @@ from crucible.effects._cancelling import ours
 from crucible.effects._driver import Failed, Located, drive, evaluate
 from crucible.effects._eff import Do, Eff, Native, do
 from crucible.effects._path import UNRECORDED, Path
+from crucible.effects._port import Port
 from crucible.effects._run import Run, Scope, Writer
 from crucible.effects._siblings import Siblings
 
@@ -78,6 +79,15 @@ def choice(name: str, number: int) -> Eff[int, Never, Never]:
 
     async def step(run: Run, scope: Scope) -> int:
         return run.chosen((*scope.path, name), number)
+
+    return Native(step)
+
+
+def handled_ports() -> Eff[frozenset[type[Port]], Never, Never]:
+    """Give the ports that are handled where this is interpreted (`Port` itself stands for all): what is missing can be told first."""
+
+    async def step(run: Run, scope: Scope) -> frozenset[type[Port]]:
+        return run.ports
 
     return Native(step)
 

@@ -86,15 +86,32 @@ def ports_of(function: Callable[..., object]) -> frozenset[type[Port]]:
 
     An annotation that cannot be evaluated, or names a type variable, adds nothing.
     """
-    plain = _plain(function)
-    try:
-        returned = get_type_hints(plain if hasattr(plain, "__name__") else type(plain).__call__).get("return")
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return frozenset()
+    returned = _returned(function)
     yielded = returned if get_origin(returned) is Eff else next(iter(get_args(returned)), None)
     needed = get_args(yielded)[2:3]
     candidates = get_args(needed[0]) if needed and get_origin(needed[0]) in (Union, types.UnionType) else needed
     return frozenset(port for port in candidates if isinstance(port, type) and issubclass(port, Port))
+
+
+def ports_within(function: Callable[..., object]) -> frozenset[type[Port]]:
+    """Read every port that the return annotation of a function names, also inside of what it gives: `Eff[ProblemEnv[Clock], ...]`."""
+    found: set[type[Port]] = set()
+    waiting = [_returned(function)]
+    while waiting:
+        form = waiting.pop()
+        if isinstance(form, type) and get_origin(form) is None and issubclass(form, Port):
+            found.add(form)
+        waiting.extend(get_args(form))
+    return frozenset(found)
+
+
+def _returned(function: Callable[..., object]) -> object:
+    """Give the return annotation of a function; None where it has none or it cannot be evaluated."""
+    plain = _plain(function)
+    try:
+        return get_type_hints(plain if hasattr(plain, "__name__") else type(plain).__call__).get("return")
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return None
 
 
 def _line(outline: Outline) -> str:

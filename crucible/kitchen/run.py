@@ -1,7 +1,7 @@
 """`run`: from a workflow, a configuration and handlers to a result, and `dry_run`, which performs nothing."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Generic, Never, TypeVar
 
@@ -23,6 +23,7 @@ from crucible.effects import (
     choice,
     do,
     fail,
+    handled_ports,
     located,
     show_path,
     telling_to,
@@ -118,6 +119,12 @@ class MissingHandlers:
         adding = " | ".join(f"{port}.handled_by(...)" for port in self.ports)
         return f"no handler for {', '.join(self.ports)}: add {adding} to the handlers"
 
+    @classmethod
+    def of(cls, needed: Iterable[type[Port]], handled: Collection[type[Port]]) -> "MissingHandlers | None":
+        """Compare the ports that are needed with those that are handled, where `Port` stands for all; None when none is missing."""
+        missing = () if Port in handled else sorted(port.__name__ for port in needed if port not in handled)
+        return cls(ports=tuple(missing)) if missing else None
+
 
 def run(
     recipe: Recipe[C, B, E, R],
@@ -127,8 +134,11 @@ def run(
     run_id: str | None = None,
     on_event: Callable[[object], None] | None = None,
     about: Mapping[str, Json] | None = None,
-) -> Result[RunResult[B], RunFailed[E | InvalidConfig]]:
+) -> Result[RunResult[B], RunFailed[E | InvalidConfig | MissingHandlers]]:
     """Run a recipe with its default configuration or another, and wait for the result.
+
+    Fails: RunFailed with the workflow's own error; before anything is performed with InvalidConfig, and with MissingHandlers, which
+    names every port of the workflow, those of its conditional stages and the stores included, that nothing handles.
 
     Everything told is flushed to the stores as the run goes on, and at its end however it ends; every call of a port is told
     too, with the time it took. `on_event` sees each event as it is told, for a progress bar say. `run_id` is made up when
@@ -150,7 +160,7 @@ def execute(
     clock: Callable[[], datetime] = now,
     on_event: Callable[[object], None] | None = None,
     about: Mapping[str, Json] | None = None,
-) -> Eff[RunResult[B], RunFailed[E | InvalidConfig], R | MetricsStore | EventStore]:
+) -> Eff[RunResult[B], RunFailed[E | InvalidConfig | MissingHandlers], R | MetricsStore | EventStore]:
     """Make the computation of a whole run, telemetry included: runs compose like everything else.
 
     The EventStore keeps recipe, start and configuration with the run, and whatever `about` says of it; `run` says what code
@@ -174,12 +184,12 @@ class _Setting:
 @do
 def _execute(
     recipe: Recipe[C, B, E, R], config: C, setting: _Setting
-) -> Do[RunFailed[E | InvalidConfig], R | MetricsStore | EventStore, RunResult[B]]:
+) -> Do[RunFailed[E | InvalidConfig | MissingHandlers], R | MetricsStore | EventStore, RunResult[B]]:
     run_id, clock = setting.run_id, setting.clock
-    problems = recipe.validate_config(config)
-    if problems:
-        invalid = InvalidConfig(problems=tuple(problems))
-        yield from fail(RunFailed[E | InvalidConfig](run_id=run_id, path="configuration", error=invalid))
+    refusal = _refusal(recipe, config, (yield from handled_ports()))
+    if refusal is not None:
+        path = "configuration" if isinstance(refusal, InvalidConfig) else "handlers"
+        yield from fail(RunFailed[E | InvalidConfig | MissingHandlers](run_id=run_id, path=path, error=refusal))
     started = clock()
     metadata = {"recipe": recipe.name, "started_at": started.isoformat(), **configuration(config), **setting.about}
     claim = yield from _claimed(run_id, metadata, started)
@@ -210,6 +220,16 @@ def _execute(
     )
 
 
+def _refusal(
+    recipe: Recipe[C, B, E, R], config: C, handled: Collection[type[Port]]
+) -> InvalidConfig | MissingHandlers | None:
+    """Say why a run cannot be begun: the configuration, or ports that nothing handles, the stores' among them."""
+    problems = recipe.validate_config(config)
+    if problems:
+        return InvalidConfig(problems=tuple(problems))
+    return MissingHandlers.of(recipe.required_ports | {MetricsStore, EventStore}, handled)
+
+
 @do
 def _claimed(
     run_id: str, metadata: Mapping[str, Json], started: datetime
@@ -221,7 +241,7 @@ def _claimed(
         return Success(0)
 
 
-def _failed(run_id: str, failed: Located[E], writer: StoreWriter) -> RunFailed[E | InvalidConfig]:
+def _failed(run_id: str, failed: Located[E], writer: StoreWriter) -> RunFailed[E | InvalidConfig | MissingHandlers]:
     path, problems = show_path(failed.path), tuple(writer.problems)
     return RunFailed(run_id=run_id, path=path, error=failed.error, telemetry_problems=problems)
 
@@ -238,9 +258,9 @@ def dry_run(
         return Failure(InvalidConfig(problems=tuple(problems)))
     outline = recipe.workflow.outline
     needed = sorted(outline.all_ports(), key=lambda port: port.__name__)
-    missing = tuple(port.__name__ for port in needed if not handlers.ports & {port, Port})
-    if missing:
-        return Failure(MissingHandlers(ports=missing))
+    missing = MissingHandlers.of(needed, handlers.ports)
+    if missing is not None:
+        return Failure(missing)
     ports = tuple(port.__name__ for port in needed)
     return Success(Plan(recipe=recipe.name, config=chosen, outline=outline, ports=ports))
 

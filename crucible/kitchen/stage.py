@@ -4,14 +4,17 @@ A stage that failed, and whatever came before it in the same workflow, is undone
 completed, the last first. That holds for typed failures, exceptions, time limits and ctrl-C alike.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Generic, Never, TypeAlias, TypeVar, overload
+
+import attrs
 
 from crucible.effects import (
     Do,
     Eff,
     Failure,
+    Port,
     Result,
     attempt,
     do,
@@ -87,6 +90,11 @@ class Stage(Generic[A_contra, B_co, E_co, R_co]):
         """Make a workflow of this stage: its paths begin with `name`, its beginning and end are told."""
         outline = Outline(kind="workflow", name=name, doc=doc, parts=_sequence_parts(self.outline))
         return Stage(outline, partial(_as_workflow, self, name))
+
+    def needing(self, ports: Iterable[type[Port]]) -> "Stage[A_contra, B_co, E_co, R_co]":
+        """Say that this stage needs these ports too, where its annotation names them by a type variable."""
+        outline = attrs.evolve(self.outline, ports=self.outline.ports | frozenset(ports))
+        return Stage(outline, self._execute, self.function)
 
     def show(self) -> str:
         """Write the workflow as an indented tree."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crucible.effects import Do, Eff, Port, perform, pure
 from crucible.kitchen import Context, Iteration, Outline, conditional, loop, parallel, pure_stage, stream_loop, zoom
-from crucible.kitchen.outline import name_of, ports_of
+from crucible.kitchen.outline import name_of, ports_of, ports_within
 from crucible.kitchen.workflows import supervised
 from tests.kitchen.fakes import Burnt, Cook, Cooking, Meal, Plate, Waiter, cooking
 
@@ -311,3 +311,13 @@ def test_ports_are_read_from_methods_and_from_objects_that_are_called() -> None:
 
     assert ports_of(Kitchen()) == {Cook}
     assert ports_of(Kitchen().carry) == {Waiter}
+
+
+def test_ports_inside_of_what_a_function_gives_are_found_too() -> None:
+    def problem(row: int) -> Eff[list[Waiter], Burnt, Cook]:
+        raise NotImplementedError
+
+    def unknown(row: int) -> "Nowhere": ...  # type: ignore[name-defined]  # noqa: F821  # what is tested
+
+    assert ports_within(problem) == {Waiter, Cook}
+    assert ports_within(unknown) == ports_within(lambda row: row) == frozenset()

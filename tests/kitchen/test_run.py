@@ -4,6 +4,7 @@ import platform
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from crucible.effects import (
     Journal,
     Result,
     Success,
+    TracedCall,
     both,
     gather,
     perform,
@@ -21,6 +23,7 @@ from crucible.effects import (
     replay,
     resume,
     tell,
+    trace,
 )
 from crucible.kitchen import (
     InvalidConfig,
@@ -34,6 +37,7 @@ from crucible.kitchen import (
     run,
     stage,
 )
+from crucible.kitchen.flow import conditional
 from crucible.kitchen.provenance import fingerprint
 from crucible.telemetry.errors import StoreUnavailable
 from crucible.telemetry.events import ArtifactSaved, EffectPerformed, RunOpened, TelemetryRefused
@@ -422,3 +426,37 @@ def test_a_dry_run_names_all_missing_handlers_and_how_to_add_them() -> None:
 
 def test_handlers_of_every_port_miss_none() -> None:
     assert isinstance(dry_run(recipe, replay(Journal())), Success)
+
+
+# Ports that nothing handles
+
+
+@pytest.mark.parametrize("through", ["run", "execute"])
+def test_a_run_without_a_handler_of_a_port_fails_before_the_first_effect(through: str) -> None:
+    called: list[TracedCall] = []
+    handlers: Any = trace(
+        Cook.handled_by(Stove()) | Stores().handlers(), into=called.append
+    )  # as untyped code gives them
+    failed = (
+        run(recipe, handlers, run_id="evening")
+        if through == "run"
+        else handlers.run(execute(recipe, run_id="evening", clock=ticking()))
+    ).failure()
+    assert failed == RunFailed(run_id="evening", path="handlers", error=MissingHandlers(ports=("Waiter",)))
+    assert str(failed).startswith("evening failed in handlers: no handler for Waiter: add Waiter.handled_by(...)")
+    assert called == []
+
+
+def test_the_stores_of_a_run_are_ports_like_any_other() -> None:
+    handlers: Any = kitchen()
+    assert run(recipe, handlers).failure().error == MissingHandlers(ports=("EventStore", "MetricsStore"))
+
+
+def test_a_port_of_a_stage_that_runs_on_a_condition_counts() -> None:
+    maybe = Recipe(name="maybe", description="", workflow=fish >> conditional(is_full, serve), default_config=Meal())
+    handlers: Any = Cook.handled_by(Stove()) | Stores().handlers()
+    assert run(maybe, handlers).failure().error == MissingHandlers(ports=("Waiter",))
+
+
+def is_full(meal: Meal) -> bool:
+    return False

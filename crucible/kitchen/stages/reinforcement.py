@@ -11,6 +11,7 @@ import attrs
 
 from crucible.effects import Do, Eff, do, from_result
 from crucible.kitchen.context import Context, Iteration
+from crucible.kitchen.outline import ports_within
 from crucible.kitchen.stage import Stage, stage
 from crucible.kitchen.stages.policy import OnPolicyConfig, OnPolicyState
 from crucible.kitchen.stages.positions import position_of
@@ -121,7 +122,7 @@ def build_env_group(
         groups = yield from environment_groups(base, indices, environment_of)
         return context.to(EnvironmentBatch(base=base, groups=groups))
 
-    return build_env_group
+    return build_env_group.needing(ports_within(environment_of))
 
 
 @do

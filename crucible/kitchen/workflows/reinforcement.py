@@ -6,6 +6,7 @@ from crucible.effects import Do, do
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.flow import conditional, loop, stream_loop
+from crucible.kitchen.outline import ports_within
 from crucible.kitchen.ports import Evaluator, ModelRegistry
 from crucible.kitchen.stage import Stage, stage, starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
@@ -105,7 +106,8 @@ def rounds_ahead(environment_of: EnvironmentOf[R]) -> Training[R]:
         groups = yield from environment_groups(state, indices, environment_of)
         return (yield from roll_out(state, groups, number))
 
-    return stream_loop("rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead)
+    rounds = stream_loop("rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead)
+    return rounds.needing(ports_within(environment_of))
 
 
 def max_rounds_ahead(state: ReinforcementState) -> int:

@@ -3,23 +3,24 @@
 import math
 from collections import Counter
 from itertools import pairwise
-from typing import Any
+from typing import Any, Never
 
 import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible.effects import Journal, record, replay
+from crucible.effects import Eff, Journal, record, replay
 from crucible.kitchen import Context
 from crucible.kitchen.handlers.noop import Shelf
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig
-from crucible.kitchen.workflows.reinforcement import reinforcement
+from crucible.kitchen.workflows.reinforcement import reinforcement, reinforcement_async
 from crucible.telemetry.events import ReinforcementStep, RolloutCompleted
 from crucible.train.algorithms.policy_gradient import PolicyGradient, dapo, grpo, reinforce
-from crucible.train.environments import RolloutLimits
+from crucible.train.environments import ProblemEnv, RolloutLimits
 from crucible.train.errors import InvalidRequest
-from crucible.train.types import Datum, ModelInput, SamplingConfig
+from crucible.train.renderers import Renderer
+from crucible.train.types import Datum, ModelInput, Row, SamplingConfig
 from tests.kitchen.fakes import call_number, meddling
 from tests.kitchen.workflows.arenas import (
     BASE,
@@ -46,6 +47,7 @@ from tests.kitchen.workflows.runs import (
     sessions_left_open,
     steps_of_policies,
 )
+from tests.typing.ports import Clock
 
 GRADIENTS = "TrainingClient.forward_backward"
 
@@ -364,3 +366,15 @@ def test_a_row_that_is_no_problem_is_named_by_its_index() -> None:
     assert isinstance(error, InvalidRequest)
     assert error.index == 5
     assert sessions_left_open(run.log) == []
+
+
+# Ports
+
+
+@pytest.mark.parametrize("make", [reinforcement, reinforcement_async])
+def test_a_workflow_knows_the_ports_of_its_environments(make: Any) -> None:
+    def judged_by_the_clock(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Clock], Never, Never]:
+        raise NotImplementedError
+
+    assert Clock in make(judged_by_the_clock).outline.all_ports()
+    assert Clock not in make(letters).outline.all_ports()

@@ -195,12 +195,12 @@ def of_a_run(stores: Handlers[MetricsStore | EventStore], context: Context[Begun
     )
     wired = Store.handled_by(Blank()) | Clock.handled_by(Noon())
     result = run(day, wired | stores)
-    assert_type(result, Result[RunResult[Timed], RunFailed[StoreError | ClockError | InvalidConfig]])
+    assert_type(result, Result[RunResult[Timed], RunFailed[StoreError | ClockError | InvalidConfig | MissingHandlers]])
     assert_type(
         execute(day, run_id="r"),
         Eff[
             RunResult[Timed],
-            RunFailed[StoreError | ClockError | InvalidConfig],
+            RunFailed[StoreError | ClockError | InvalidConfig | MissingHandlers],
             Store | Clock | MetricsStore | EventStore,
         ],
     )
