@@ -16,8 +16,8 @@ Operation = TypeVar("Operation", bound=Callable[..., object])
 class Port(ABC):
     """Base of every port.
 
-    A direct subclass declares abstract `async def` methods, each giving a `Result`; those are the port's operations.
-    A handler is a subclass of the port that implements them.
+    A direct subclass declares abstract `async def` methods, each giving a `Result`; those are the port's operations, and an
+    `async def` that is not abstract is refused. A handler is a subclass of the port that implements them.
 
     >>> from abc import abstractmethod
     >>> from returns.result import Result
@@ -44,6 +44,11 @@ class Port(ABC):
                 if not inspect.iscoroutinefunction(member):
                     raise TypeError(f"{cls.__qualname__}.{name} must be an `async def` method: ports are asynchronous")
                 member.__port__ = cls
+            elif inspect.iscoroutinefunction(member):
+                raise TypeError(
+                    f"{cls.__qualname__}.{name} has a body of its own, and an operation of a port is carried out by its "
+                    f"handlers: write @abstractmethod above it, or move it into a handler"
+                )
 
     @classmethod
     def operations(cls) -> tuple[str, ...]:

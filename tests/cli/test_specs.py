@@ -53,6 +53,34 @@ def test_all_problems_of_a_file_come_at_once_each_with_its_place(tmp_path: Path)
         assert part in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            '{"prompt": "é", "completion": "b"}\n'.encode("latin-1"),
+            "line 1 is no UTF-8: if it is Latin-1, write it as UTF-8",
+        ),
+        ('{"prompt": "é", "completion": "b"}\n'.encode("utf-16"), "it is UTF-16: write it as UTF-8"),
+        (b"", "there is no row in it"),
+        (b'{"prompt": "a", "completion": "b"}\n{"prompt": ', "line 2 is no JSON"),
+    ],
+    ids=["latin-1", "utf-16", "empty", "cut"],
+)
+def test_a_run_on_a_damaged_file_ends_with_a_sentence_and_no_traceback(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    (tmp_path / "spec.yaml").write_text(
+        "id: damaged\nmodel: {id: any}\nbackend: {id: noop}\ndataset: {provider: file, name: rows.jsonl}\n"
+        "training: {method: supervised}\n"
+    )
+    done = crucible("run", "spec.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "rows.jsonl" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_change_is_checked_as_the_file_is() -> None:
     misspelt = crucible("run", EXAMPLE, "--set", "training.lerning_rate=1e-3")
     assert misspelt.returncode == 1

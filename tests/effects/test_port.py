@@ -17,9 +17,6 @@ class Store(Port):
     @abstractmethod
     async def append(self, text: str) -> Result[None, str]: ...
 
-    async def not_declared(self) -> Result[str, str]:
-        return Success("")
-
     def shown(self) -> str:
         return "a store"
 
@@ -46,7 +43,7 @@ class TestOperations:
 
     def test_of_a_handler_belong_to_no_port(self) -> None:
         assert port_of(Blank.read) is None
-        assert port_of(Store.not_declared) is None
+        assert port_of(Store.shown) is None
 
     def test_that_are_not_async_are_refused(self) -> None:
         with pytest.raises(TypeError, match=r"Wrong.read must be an `async def` method"):
@@ -54,6 +51,13 @@ class TestOperations:
             class Wrong(Port):
                 @abstractmethod
                 def read(self) -> Result[str, str]: ...
+
+    def test_that_are_not_abstract_are_refused_where_they_are_written(self) -> None:
+        with pytest.raises(TypeError, match=r"Forgetful.read has a body of its own.*write @abstractmethod above it"):
+
+            class Forgetful(Port):
+                async def read(self) -> Result[str, str]:
+                    return Success("")
 
 
 class TestRepetition:

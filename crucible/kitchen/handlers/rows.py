@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol, TypeAlias, TypeVar
@@ -19,18 +19,18 @@ from crucible.train.types.ordering import permutation
 A = TypeVar("A")
 
 
-class ManyRows(Sequence[Row]):
-    """Rows that are quicker to have many at once than one by one."""
+class ManyRows(Sized):
+    """Rows that are read where they are wanted, quicker many at once than one by one."""
 
     @abstractmethod
-    def pick(self, indices: Sequence[int]) -> tuple[Row, ...]:
-        """Give the rows at `indices`, in that order."""
+    def pick(self, indices: Sequence[int]) -> Result[tuple[Row, ...], TrainError]:
+        """Give the rows at `indices`, in that order, or the error that one cannot be read."""
 
 
 class ReadSplit(Protocol):
     """Gives all rows of a split, always the same for the same configuration; called once for each."""
 
-    def __call__(self, config: DatasetConfig) -> Result[Sequence[Row], TrainError]:
+    def __call__(self, config: DatasetConfig) -> Result[Sequence[Row] | ManyRows, TrainError]:
         """Give the rows, or the error that there are none such."""
 
 
@@ -62,7 +62,7 @@ class RowStore(DatasetStore):
     def __init__(self, read_split: ReadSplit, *, in_thread: bool = False) -> None:
         self._read_split = read_split
         self._in_thread = in_thread
-        self._held: dict[str, Result[Sequence[Row], TrainError]] = {}
+        self._held: dict[str, Result[Sequence[Row] | ManyRows, TrainError]] = {}
 
     async def load_dataset(self, config: DatasetConfig) -> Result[Dataset, TrainError]:
         """Read a split and give a handle to it."""
@@ -116,12 +116,12 @@ class RowStore(DatasetStore):
             return Failure(InvalidRequest(message=f"rows cannot be read from {start}, {count} of them"))
         end = None if count is None else start + count
         return recipe_of(dataset).bind(
-            lambda recipe: self._rows(recipe).map(
+            lambda recipe: self._rows(recipe).bind(
                 lambda rows: _picked(rows, _order(recipe.steps, len(rows))[start:end])
             )
         )
 
-    def _rows(self, recipe: Recipe) -> Result[Sequence[Row], TrainError]:
+    def _rows(self, recipe: Recipe) -> Result[Sequence[Row] | ManyRows, TrainError]:
         key = json.dumps(attrs.asdict(recipe.config), sort_keys=True)
         found = self._held.get(key)
         if found is None:
@@ -179,8 +179,8 @@ def _unknown(dataset: Dataset) -> Result[Recipe, TrainError]:
     return Failure(NotFound(kind="dataset", name=dataset.id, fix="use a handle that load_dataset gave"))
 
 
-def _picked(rows: Sequence[Row], indices: Sequence[int]) -> tuple[Row, ...]:
-    return rows.pick(indices) if isinstance(rows, ManyRows) else tuple(rows[i] for i in indices)
+def _picked(rows: Sequence[Row] | ManyRows, indices: Sequence[int]) -> Result[tuple[Row, ...], TrainError]:
+    return rows.pick(indices) if isinstance(rows, ManyRows) else Success(tuple(rows[i] for i in indices))
 
 
 def not_a_position(text: str | None) -> InvalidRequest:

@@ -50,4 +50,4 @@ def as_value(tokenizer: Any) -> HfTokenizer:  # Any: transformers tokenizers hav
         LoadedModel(
             model=None, tokenizer=tokenizer, name="none", max_length=1, vocab_size=VOCAB, eos_ids=(1,), fingerprint=""
         )
-    )
+    ).unwrap()

@@ -5,13 +5,13 @@ from typing import TypeVar
 
 import attrs
 
-from crucible.effects import Failure, Result, Success
+from crucible.effects import Failure, Result
 from crucible.kitchen.handlers.hf._config import HfConfig
 from crucible.kitchen.handlers.hf._errors import Refused, attempted, missing_extra, outcome
 from crucible.kitchen.handlers.hf._sources import checked_options, pinned
 from crucible.kitchen.handlers.hf._streams import Streams
 from crucible.kitchen.handlers.hf._tables import read_table
-from crucible.kitchen.handlers.rows import Recipe, RowStore, checked, recipe_of
+from crucible.kitchen.handlers.rows import ManyRows, Recipe, RowStore, checked, recipe_of
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore
 from crucible.train.types import Dataset, DatasetConfig, Row, RowBatch
@@ -88,10 +88,9 @@ class HfDatasets(DatasetStore):
     async def _try(self, work: Callable[[], A], name: str) -> Result[A, TrainError]:
         return await attempted(_with_library(work), about=name, token=self._config.token)
 
-    def _read_split(self, config: DatasetConfig) -> Result[Sequence[Row], TrainError]:
+    def _read_split(self, config: DatasetConfig) -> Result[ManyRows, TrainError]:
         work = _with_library(lambda: read_table(config, self._config))
-        read = outcome(work, about=config.name, token=self._config.token)
-        return Success(read.unwrap()) if not isinstance(read, Failure) else read
+        return outcome(work, about=config.name, token=self._config.token)
 
 
 def _with_library(work: Callable[[], A]) -> Callable[[], A]:

@@ -57,13 +57,13 @@ def outcome(work: Callable[[], A], *, about: str, token: str | None) -> Result[A
         return Success(work())
     except Refused as refused:
         return Failure(refused.error)
-    except (OSError, ValueError, RevisionResolutionError, _http_error()) as error:
+    except (OSError, ValueError, RevisionResolutionError, http_error()) as error:
         return Failure(error_of(error, about, token))
     except RuntimeError as error:  # what failed in a thread, or in the native part, of the SDK
         return Failure(error_of(error.__cause__ or error, about, token))
 
 
-def _http_error() -> type[Exception]:
+def http_error() -> type[Exception]:
     """Give the class of all that the SDK's HTTP client raises, whichever client it is."""
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -112,7 +112,7 @@ def error_of(error: BaseException, about: str, token: str | None) -> TrainError:
 def _of_no_answer(error: BaseException, about: str, text: str) -> TrainError:
     """Give the error for what was raised without an answer of a server: the line, the disk, the file."""
     cut_short = isinstance(error, OSError) and "Consistency check failed" in text
-    if cut_short or isinstance(error, (_http_error(), ConnectionError, TimeoutError)):
+    if cut_short or isinstance(error, (http_error(), ConnectionError, TimeoutError)):
         return Unavailable(message=f"{about} could not be reached: {text or type(error).__name__}")
     if type(error).__name__ == "XetAuthenticationError":  # of the SDK's native part, which may not be there
         return AccessDenied(message=f"{about}: {text}")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from crucible.kitchen.handlers.hf._config import HfConfig
-from crucible.kitchen.handlers.hf._errors import Refused
+from crucible.kitchen.handlers.hf._csv import check_csv
+from crucible.kitchen.handlers.hf._errors import Refused, http_error
 from crucible.kitchen.handlers.hf._hub import hub_cache, info_of
 from crucible.kitchen.handlers.hf._session import api_of
 from crucible.train.errors import InvalidRequest, NotFound, StorageFailed, Unsupported
@@ -47,13 +48,21 @@ class Source:
     reading: Mapping[str, object] = attrs.field(factory=dict)
     fetch: Callable[[str], str] = str
 
+    @property
+    def is_lines(self) -> bool:
+        """Whether the files are text whose lines are rows, with nothing said of how else to read them."""
+        return self.kind in {"json", "text"} and not self.reading
+
     def local_files(self) -> list[str]:
         """Have all files here, several fetched at once."""
         with ThreadPoolExecutor(_NUM_DOWNLOADS) as pool:
             return list(pool.map(self.fetch, self.files))
 
     def builder(self, split: str, files: Sequence[str], cache: Path | None = None) -> "DatasetBuilder":
-        """Give what reads local files, as rows of `split`."""
+        """Give what reads local files, as rows of `split`. Raises: Refused, where a file is damaged."""
+        if self.kind == "csv" and self.reading.keys() <= {"sep"}:
+            for file in files:
+                check_csv(file, divider=str(self.reading.get("sep", ",")))
         from datasets.packaged_modules.arrow.arrow import Arrow
         from datasets.packaged_modules.csv.csv import Csv
         from datasets.packaged_modules.json.json import Json
@@ -113,26 +122,33 @@ def source_of(config: DatasetConfig, hf: HfConfig) -> Source:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Say of what cannot be read that it is broken."""
-    import pyarrow as pa
+    """Say of rows that cannot be read that they are broken, or that they are not there; a hub's refusals pass."""
     from datasets.exceptions import DatasetsError
 
     try:
         yield
-    except (DatasetsError, pa.ArrowException, UnicodeDecodeError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise Refused(NotFound(kind="dataset", name=name, fix=str(error))) from error
+    except FileNotFoundError as error:
+        if not isinstance(error, DatasetsError):  # also what says that a hub could not be asked
+            raise
+        raise Refused(NotFound(kind="dataset", name=name, fix=str(error))) from error
+    except (Refused, OSError, http_error()):
+        raise
+    except Exception as error:  # each reader of a format raises what it likes at a damaged file
         cause = error.__cause__ or error
-        raise Refused(StorageFailed(path=name, message=f"the rows cannot be read: {cause}")) from error
+        why = " ".join(str(cause).split()) or type(cause).__name__
+        fix = "mend the file, or download it again"
+        raise Refused(StorageFailed(path=name, message=f"the rows cannot be read: {why}", fix=fix)) from error
 
 
 def _in_folder(config: DatasetConfig, folder: Path) -> Source:
     """Find the files of a split in a folder: the library knows how folders and their README divide into splits."""
     from datasets import load_dataset_builder
+    from datasets.exceptions import DatasetsError
 
     try:
-        with reading(config.name):
-            builder = load_dataset_builder(str(folder), name=config.config, data_files=config.options.get("data_files"))
+        builder = load_dataset_builder(str(folder), name=config.config, data_files=config.options.get("data_files"))
+    except DatasetsError as error:
+        raise Refused(NotFound(kind="dataset", name=config.name, fix=str(error))) from error
     except RuntimeError as error:
         fix = "convert it to files of rows"
         raise Refused(Unsupported(feature="datasets that are programs", backend="hf.datasets", fix=fix)) from error

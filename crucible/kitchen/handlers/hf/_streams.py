@@ -11,6 +11,7 @@ import attrs
 from crucible.effects import Json
 from crucible.kitchen.handlers.hf._config import HfConfig
 from crucible.kitchen.handlers.hf._errors import Refused
+from crucible.kitchen.handlers.hf._lines import rows_of_file
 from crucible.kitchen.handlers.hf._sources import Source, reading, saved_split, source_of
 from crucible.kitchen.handlers.hf._tables import rows_of_columns, undecoded
 from crucible.kitchen.handlers.rows import Recipe, not_a_position
@@ -139,12 +140,19 @@ def _stream_of(source: Source) -> "IterableDataset":
 
     def rows_of(files: list[str]) -> Iterator[tuple[str, Row]]:
         for file in files:
-            stream = undecoded(source.builder("train", [source.fetch(file)]).as_streaming_dataset(split="train"))
-            batches = stream.iter(batch_size=_ROWS_AT_ONCE)
-            for number, row in enumerate(row for columns in batches for row in rows_of_columns(columns)):
+            for number, row in enumerate(_rows_of(source, source.fetch(file))):
                 yield f"{file}:{number}", row
 
     return IterableDataset(ExamplesIterable(rows_of, {"files": list(source.files)}))
+
+
+def _rows_of(source: Source, file: str) -> Iterator[Row]:
+    if source.is_lines:
+        yield from rows_of_file(file, source.kind)
+        return
+    stream = undecoded(source.builder("train", [file]).as_streaming_dataset(split="train"))
+    for columns in stream.iter(batch_size=_ROWS_AT_ONCE):
+        yield from rows_of_columns(columns)
 
 
 def _position(text: str | None) -> tuple[int, dict[str, Json] | None]:

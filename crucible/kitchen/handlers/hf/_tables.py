@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
+from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.hf._config import HfConfig
+from crucible.kitchen.handlers.hf._errors import Refused
+from crucible.kitchen.handlers.hf._lines import TextRows
 from crucible.kitchen.handlers.hf._sources import reading, saved_split, source_of
 from crucible.kitchen.handlers.rows import ManyRows
+from crucible.train.errors import TrainError
 from crucible.train.types import DatasetConfig, Row
 
 if TYPE_CHECKING:
@@ -16,37 +20,35 @@ if TYPE_CHECKING:
 class TableRows(ManyRows):
     """The rows of a dataset of the library, which keeps them in a file that is mapped to memory."""
 
-    def __init__(self, dataset: "Dataset") -> None:
+    def __init__(self, dataset: "Dataset", name: str) -> None:
         self._dataset = undecoded(dataset)
+        self._name = name
 
     def __len__(self) -> int:
         return int(self._dataset.num_rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
-    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
-        if isinstance(index, slice):
-            return self.pick(range(len(self))[index])
-        return self.pick([range(len(self))[index]])[0]
-
-    def pick(self, indices: Sequence[int]) -> tuple[Row, ...]:
+    def pick(self, indices: Sequence[int]) -> Result[tuple[Row, ...], TrainError]:
         """Read the rows at `indices`."""
-        return rows_of_columns(self._dataset[indices if isinstance(indices, range) else list(indices)])
+        try:
+            with reading(self._name):
+                return Success(rows_of_columns(self._dataset[indices if isinstance(indices, range) else list(indices)]))
+        except Refused as refused:
+            return Failure(refused.error)
 
 
-def read_table(config: DatasetConfig, hf: HfConfig) -> TableRows:
-    """Read a split; its files are fetched once, and turned into a table once."""
+def read_table(config: DatasetConfig, hf: HfConfig) -> ManyRows:
+    """Read a split; its files are fetched once, and what is no text is turned into a table once."""
     saved = saved_split(config)
     if saved is not None:
-        return TableRows(saved)
+        return TableRows(saved, config.name)
     source = source_of(config, hf)
     files = source.local_files()
+    if source.is_lines:
+        return TextRows(files, source.kind)
     with reading(config.name):
         builder = source.builder(config.split, files, None if hf.cache is None else Path(hf.cache) / "datasets")
         builder.download_and_prepare()
-        return TableRows(builder.as_dataset(split=config.split))
+        return TableRows(builder.as_dataset(split=config.split), config.name)
 
 
 def rows_of_columns(columns: Mapping[str, Sequence[object]]) -> tuple[Row, ...]:

@@ -81,9 +81,9 @@ class TorchBackend:
             torch.set_num_threads(self._num_threads)
 
 
-def tokenizer_of(loaded: "LoadedModel") -> HfTokenizer:
+def tokenizer_of(loaded: "LoadedModel") -> Result[HfTokenizer, TrainError]:
     """Give a model's tokenizer as a value."""
-    return tokenizer_from(loaded.tokenizer)
+    return checked_arguments(lambda: tokenizer_from(loaded.tokenizer, ends=loaded.eos_ids))
 
 
 def checked_name(name: str) -> Result[str, TrainError]:

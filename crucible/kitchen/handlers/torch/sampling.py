@@ -71,7 +71,7 @@ class TorchSampling(SamplingClient, TopLogprobsClient):
 
     async def get_tokenizer(self, session: SamplingSession) -> Result[Tokenizer, TrainError]:
         """Give the model's tokenizer."""
-        return self._find(session).map(lambda opened: tokenizer_of(opened.loaded))
+        return self._find(session).bind(lambda opened: tokenizer_of(opened.loaded))
 
     async def sample(
         self, session: SamplingSession, prompts: Sequence[ModelInput], params: SamplingParams, *, num_samples: int = 1

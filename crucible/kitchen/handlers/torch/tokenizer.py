@@ -65,15 +65,24 @@ class HfTokenizer:
             raise ValueError(str(error)) from error
 
 
-def tokenizer_from(pretrained: "PreTrainedTokenizerBase") -> HfTokenizer:
-    """Give a tokenizer of transformers as a value."""
+def tokenizer_from(pretrained: "PreTrainedTokenizerBase", *, ends: Sequence[TokenId] = ()) -> HfTokenizer:
+    """Give a tokenizer of transformers as a value; where it names no end of sequence, the first of the model's `ends` is it.
+
+    Raises: ValueError when nobody names one: an answer would never end.
+    """
+    eos_token = pretrained.eos_token_id if pretrained.eos_token_id is not None else next(iter(ends), None)
+    if eos_token is None:
+        name = pretrained.name_or_path
+        raise ValueError(
+            f"the tokenizer of {name} names no end-of-sequence token: set eos_token in its tokenizer_config.json"
+        )
     template = pretrained.chat_template
     named: Mapping[str, object] = pretrained.special_tokens_map  # some models name lists of tokens too
     specials = {name: token for name, token in named.items() if isinstance(token, str)}
     return HfTokenizer(
         json=pretrained.backend_tokenizer.to_str(),
         chat_template=template.get("default") if isinstance(template, dict) else template,
-        eos_token=pretrained.eos_token_id,
+        eos_token=eos_token,
         special_tokens=specials,
     )
 

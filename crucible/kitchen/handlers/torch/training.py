@@ -110,7 +110,7 @@ class TorchTraining(TrainingClient, CustomLossClient):
 
     async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
         """Give the model's tokenizer."""
-        return self._find(session).map(lambda opened: tokenizer_of(opened.loaded))
+        return self._find(session).bind(lambda opened: tokenizer_of(opened.loaded))
 
     async def forward(
         self,

@@ -1,5 +1,6 @@
 """Whole supervised runs on torch: the loss falls, checkpoints are saved, and resuming is exact."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from crucible.kitchen import RunResult, run
 from crucible.kitchen.config import EvaluationConfig
 from crucible.kitchen.handlers.torch import TorchBackend, TorchSampling, TorchTraining
 from crucible.kitchen.stages.supervised import SupervisedConfig, SupervisedState
+from crucible.train.errors import InvalidRequest
 from crucible.train.ports import SamplingClient, TrainingClient
 from crucible.train.types import DatasetConfig
-from tests.kitchen.handlers.torch.tiny import config_for, on_this_machine, recipe
+from tests.kitchen.handlers.torch.tiny import config_for, on_this_machine, recipe, save_tiny
 
 
 def completed(
@@ -50,6 +52,21 @@ def test_the_loss_falls_and_everything_is_saved(root: Path, tiny_folder: str) ->
     ]
     assert [one.name for one in (root / "weights").iterdir()] == ["final_weights"]
     assert result.context.state.step == 12
+
+
+def test_a_model_that_names_no_end_of_sequence_is_refused_before_training(root: Path, tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model")
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "config.json", "generation_config.json"):
+        file = tmp_path / "model" / name
+        if file.exists():
+            kept = {
+                key: value for key, value in json.loads(file.read_text()).items() if not key.startswith("eos_token")
+            }
+            file.write_text(json.dumps(kept))
+    failed = run(recipe(config_for(model)), on_this_machine(root), run_id="run").failure()
+    assert isinstance(failed.error, InvalidRequest)
+    assert "no end-of-sequence token: set eos_token in its tokenizer_config.json" in str(failed)
+    assert not (root / "weights").exists()
 
 
 @pytest.mark.parametrize("step", [4, 8, 12])
