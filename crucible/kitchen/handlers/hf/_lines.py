@@ -14,16 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, BinaryIO
 
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.hf._errors import Refused
 from crucible.kitchen.handlers.rows import ManyRows
 from crucible.train.errors import MissingExtra, StorageFailed, TrainError
 from crucible.train.types import Row
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsRead
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -151,7 +148,7 @@ def _unpacked(path: str) -> BinaryIO:
     with file, ExitStack() as stack:
         held = stack.enter_context(tempfile.TemporaryFile())
         try:
-            shutil.copyfileobj(_unpacker(file, packing), held)
+            _unpack(file, packing, held)
         except Refused:
             raise
         except Exception as error:  # each packing raises errors of its own at damaged data
@@ -161,18 +158,20 @@ def _unpacked(path: str) -> BinaryIO:
         return held
 
 
-def _unpacker(file: BinaryIO, packing: str) -> "SupportsRead[bytes]":
-    if packing == "gzip":
-        return gzip.GzipFile(fileobj=file)
-    if packing == "bz2":
-        return bz2.BZ2File(file)
-    if packing == "xz":
-        return lzma.LZMAFile(file)
-    try:
-        import zstandard
-    except ImportError as error:
-        raise Refused(MissingExtra(extra="hf", package="zstandard")) from error
-    return zstandard.ZstdDecompressor().stream_reader(file)
+def _unpack(file: BinaryIO, packing: str, held: IO[bytes]) -> None:
+    match packing:
+        case "gzip":
+            shutil.copyfileobj(gzip.GzipFile(fileobj=file), held)
+        case "bz2":
+            shutil.copyfileobj(bz2.BZ2File(file), held)
+        case "xz":
+            shutil.copyfileobj(lzma.LZMAFile(file), held)  # noqa: SIM115  # it wraps what the caller closes
+        case _:
+            try:
+                import zstandard
+            except ImportError as error:
+                raise Refused(MissingExtra(extra="hf", package="zstandard")) from error
+            zstandard.ZstdDecompressor().copy_stream(file, held)
 
 
 def _document(file: BinaryIO, path: str) -> list[Row] | None:
