@@ -3,6 +3,7 @@
 adapter_model.safetensors   A and B of each layer under peft's names
 adapter_config.json         peft's configuration
 training_state.safetensors  moments, pending gradients, state of the dropout stream   (training only)
+metadata.json               what the caller keeps with it                              (training only, where there is any)
 checkpoint.json             format, base fingerprint, spec, step, sha256 of the others (training only)
 """
 
@@ -24,7 +25,7 @@ from crucible.engine.values import LoraSpec
 
 FORMAT = 1
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-STATE, MANIFEST = "training_state.safetensors", "checkpoint.json"
+STATE, METADATA, MANIFEST = "training_state.safetensors", "metadata.json", "checkpoint.json"
 _PREFIX = "base_model.model."
 
 
@@ -36,11 +37,13 @@ class Checkpoint:
         weights: the adapter.
         num_updates: optimizer updates behind the moments.
         state: the tensors of training_state.safetensors by name.
+        metadata: what the caller gave to keep with it.
     """
 
     weights: AdapterWeights
     num_updates: int
     state: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
 
 
 def adapter_files(weights: AdapterWeights, base_name: str) -> dict[str, bytes]:
@@ -56,13 +59,20 @@ def adapter_files(weights: AdapterWeights, base_name: str) -> dict[str, bytes]:
 
 
 def training_files(
-    weights: AdapterWeights, base_name: str, *, num_updates: int, state: Mapping[str, Tensor]
+    weights: AdapterWeights,
+    base_name: str,
+    *,
+    num_updates: int,
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
 ) -> dict[str, bytes]:
     """Return all files of a training checkpoint."""
     from safetensors.torch import save
 
     files = adapter_files(weights, base_name)
     files[STATE] = save({name: tensor.cpu().contiguous() for name, tensor in state.items()})
+    if metadata:
+        files[METADATA] = _json(dict(metadata))
     manifest = {
         "format": FORMAT,
         "base": weights.base,
@@ -93,7 +103,12 @@ def read_training(directory: Path) -> Checkpoint:
             base=str(manifest["base"]),
             step=int(manifest["step"]),
         )
-        return Checkpoint(weights=weights, num_updates=int(manifest["num_updates"]), state=load(files[STATE]))
+        return Checkpoint(
+            weights=weights,
+            num_updates=int(manifest["num_updates"]),
+            state=load(files[STATE]),
+            metadata=_metadata(directory, manifest["sha256"].get(METADATA)),
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # JSON that is none, or another's
         raise CheckpointError(f"{directory / MANIFEST} is damaged ({error}); use an earlier checkpoint") from error
 
@@ -129,6 +144,13 @@ def _manifest(directory: Path) -> dict[str, Any]:  # Any: JSON
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {manifest.get('format')}; this version reads {FORMAT}")
     return manifest
+
+
+def _metadata(directory: Path, digest: str | None) -> dict[str, str]:
+    if digest is None:  # nothing was to be kept
+        return {}
+    found: dict[str, str] = json.loads(_verified(directory / METADATA, digest))
+    return found
 
 
 def _verified(path: Path, digest: str) -> bytes:

@@ -30,6 +30,7 @@ from crucible.engine.training_state import Mutable, parameters_of, restore, stat
 from crucible.engine.values import Adam, Example, LoraSpec, LossOutput, StepOutput
 
 NO_CONFIG: Mapping[str, float] = MappingProxyType({})
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 class Trainer:
@@ -154,8 +155,8 @@ class Trainer:
         """Return an immutable copy of the adapter: the policy as of now."""
         return copy_weights(self._state.layers, self._spec, base=self._loaded.fingerprint, step=self.step)
 
-    def save(self, directory: Path) -> None:
-        """Replace `directory` by a checkpoint: adapter, moments, pending gradients, dropout stream, step.
+    def save(self, directory: Path, metadata: Mapping[str, str] = NO_METADATA) -> None:
+        """Replace `directory` by a checkpoint: adapter, moments, pending gradients, dropout stream, step, and `metadata`.
 
         The directory is whole at every moment (see `durable`).
 
@@ -163,11 +164,11 @@ class Trainer:
             CheckpointError: the file system refused; the previous checkpoint there is whole.
         """
         state, updates = state_tensors(self._state), self._state.adam.count
-        files = training_files(self.snapshot(), self._loaded.name, num_updates=updates, state=state)
+        files = training_files(self.snapshot(), self._loaded.name, num_updates=updates, state=state, metadata=metadata)
         write_directory(Path(directory), files)
 
-    def load(self, directory: Path, *, with_optimizer: bool = True) -> None:
-        """Take over a checkpoint; on any error the trainer is as before.
+    def load(self, directory: Path, *, with_optimizer: bool = True) -> Mapping[str, str]:
+        """Take over a checkpoint, and give what was kept with it; on any error the trainer is as before.
 
         Args:
             with_optimizer: False starts with fresh moments and no pending gradients.
@@ -179,6 +180,7 @@ class Trainer:
         base = self._loaded.fingerprint
         restore(self._state, checkpoint, base=base, spec=self._spec, with_optimizer=with_optimizer)
         self.step = checkpoint.weights.step
+        return checkpoint.metadata
 
     def export_adapter(self, directory: Path) -> None:
         """Replace `directory` by the adapter in peft's format, as atomically as `save`. Raises: CheckpointError."""

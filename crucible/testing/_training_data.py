@@ -22,6 +22,7 @@ from crucible.train.types import (
 T = TypeVar("T")
 
 TEXTS = ("The cat sat on the mat.", "A wise man builds his house upon the rock, and the rain came down.")
+KEPT = {"epoch_loss": "10.745800000000001", "said": '«ü» \n "quoted"'}
 
 
 def datum(tokens: Sequence[TokenId], *, untrained: int = 1) -> Datum:

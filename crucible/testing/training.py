@@ -9,6 +9,7 @@ import attrs
 from crucible.effects import Do, Eff, Handlers, do, perform
 from crucible.testing._laws import Laws, obey, refused, require, require_close, require_equal, require_falling
 from crucible.testing._training_data import (
+    KEPT,
     TEXTS,
     datum,
     examples,
@@ -87,6 +88,7 @@ class _Suite:
         second = yield from perform(TrainingClient.start_session, self.config)
         require(first.id != second.id, f"two sessions have the id {first.id!r}")
         require_equal((first.model, first.step), (self.config.model, 0), "model and step of a new session")
+        require_equal(dict(first.metadata), {}, "what a new session goes on from")
         require(first.max_length > 0, f"max_length is {first.max_length}")
 
     @do
@@ -191,11 +193,12 @@ class _Suite:
     def checkpoints(self) -> Law:
         session, data = yield from self.opened()
         yield from trained(session, data, self.rate, 2)
-        saved = yield from perform(TrainingClient.save_checkpoint, session, "contract")
+        saved = yield from perform(TrainingClient.save_checkpoint, session, "contract", metadata=KEPT)
         require_equal((saved.name, saved.step), ("contract", 2), "name and step of the checkpoint")
         expected = yield from trained(session, data, self.rate, 2)
         restored = yield from perform(TrainingClient.restore_session, self.config, saved.path)
         require_equal(restored.step, 2, "the step of the restored session")
+        require_equal(dict(restored.metadata), KEPT, "what was saved with the checkpoint")
         losses = yield from trained(restored, data, self.rate, 1)
         yield from learned(restored, data)
         require_equal((yield from stepped(restored, self.rate)).step, 4, "the step count of the restored session")
@@ -204,6 +207,7 @@ class _Suite:
             require_close(found, wanted, "the loss after restoring", tolerance=self.tolerance)
         bare = yield from perform(TrainingClient.restore_session, self.config, saved.path, with_optimizer=False)
         require_equal(bare.step, 0, "the step of a session that begins with weights alone")
+        require_equal(dict(bare.metadata), {}, "what a session that begins with weights alone goes on from")
         loss = (yield from looked(bare, data)).loss
         require_close(loss, expected[0], "the loss of the weights alone", tolerance=self.tolerance)
         yield from learned(bare, data)

@@ -44,7 +44,7 @@ def same(left: AdapterWeights, right: AdapterWeights) -> bool:
 def saved(tiny: LoadedModel, tmp_path: Path) -> Path:
     trainer = Trainer(tiny, LORA)
     train(trainer, 0, 1)
-    trainer.save(tmp_path / "checkpoint")
+    trainer.save(tmp_path / "checkpoint", {"epoch_loss": "0.1"})
     return tmp_path / "checkpoint"
 
 
@@ -59,6 +59,13 @@ def test_resuming_equals_never_stopping_bit_for_bit(tiny: LoadedModel, tmp_path:
     assert got == want
     assert same(straight.snapshot(), second.snapshot())
     assert second.step == 6
+
+
+def test_what_the_caller_keeps_comes_back(tiny: LoadedModel, saved: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tiny, LORA)
+    assert trainer.load(saved) == {"epoch_loss": "0.1"}
+    trainer.save(tmp_path / "bare")
+    assert trainer.load(tmp_path / "bare") == {}
 
 
 def test_pending_gradients_are_kept(tiny: LoadedModel, tmp_path: Path) -> None:
@@ -125,7 +132,7 @@ def test_a_checkpoint_of_another_kind_changes_nothing(
     assert same(before, trainer.snapshot())
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "training_state.safetensors"])
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "training_state.safetensors", "metadata.json"])
 def test_a_flipped_bit_is_noticed(tiny: LoadedModel, saved: Path, name: str) -> None:
     content = bytearray((saved / name).read_bytes())
     content[-3] ^= 1

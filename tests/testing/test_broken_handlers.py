@@ -152,6 +152,21 @@ def test_a_training_client_that_replaces_a_checkpoint_of_the_same_name_is_found_
 
 
 @pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (lambda call: attrs.evolve(call, keywords={}), "what was saved with the checkpoint"),
+        (lambda call: attrs.evolve(call, keywords={"metadata": {"epoch_loss": "10.7458"}}), "what was saved"),
+    ],
+)
+def test_a_training_client_that_forgets_what_was_saved_with_a_checkpoint_is_found_out(
+    change: Callable[[Call], Call], broken: str
+) -> None:
+    handlers = calling(noop.training(max_length=256), "TrainingClient.save_checkpoint", change)
+    with pytest.raises(ContractViolationError, match=broken):
+        check_training_client(lambda: handlers, model="noop")
+
+
+@pytest.mark.parametrize(
     ("promise", "check", "change"),
     [
         (

@@ -82,8 +82,13 @@ class TrainingClient(Port, unanswered=Unavailable.because):
         """Wait for what a future promises. Awaiting it again gives the same."""
 
     @abstractmethod
-    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
-        """Save weights, optimizer and random state under `name`: all of it or nothing.
+    async def save_checkpoint(
+        self, session: TrainingSession, name: str, *, metadata: Mapping[str, str] | None = None
+    ) -> Result[Checkpoint, TrainError]:
+        """Save weights, optimizer and random state under `name`, `metadata` with them: all of it or nothing.
+
+        `metadata` is the caller's: a session restored from the checkpoint with its optimizer has the same in its `metadata`.
+        A backend that keeps none gives back an empty one.
 
         What was saved before is never replaced: a name used again gets a number behind it in the path (`name~2`).
         """

@@ -37,12 +37,16 @@ class SessionConfig:
 
 @attrs.frozen(kw_only=True)
 class TrainingSession:
-    """An open session: a name for it, never the thing itself. `max_length` is the model's limit in tokens."""
+    """An open session: a name for it, never the thing itself. `max_length` is the model's limit in tokens.
+
+    `metadata` is what was saved with the checkpoint that it goes on from; that of a new training is empty.
+    """
 
     id: str
     model: str
     max_length: int
     step: int = 0
+    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,5 +1,7 @@
 """Where noop training saves models, and where noop training and sampling find them."""
 
+from collections.abc import Mapping
+
 import attrs
 
 from crucible.effects import Failure, Result, Success
@@ -9,10 +11,11 @@ from crucible.train.errors import NotFound, TrainError
 
 @attrs.frozen(kw_only=True)
 class Saved:
-    """A policy as it was when it was saved, after `step` optimizer steps of its session."""
+    """A policy as it was when it was saved, after `step` optimizer steps of its session, and what was to be kept with it."""
 
     policy: Policy
     step: int
+    metadata: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class Shelf:

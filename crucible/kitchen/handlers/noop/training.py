@@ -73,7 +73,9 @@ class _Training(TrainingClient, CustomLossClient):
             if saved.policy.model != config.model:
                 message = f"checkpoint {path} is of model {saved.policy.model!r}, not of {config.model!r}"
                 return Failure(InvalidRequest(message=message, fix="restore it with the model it was trained from"))
-            return Success(self._open(saved.policy, saved.step if with_optimizer else 0))
+            if not with_optimizer:
+                return Success(self._open(saved.policy, 0))
+            return Success(self._open(saved.policy, saved.step, saved.metadata))
 
         return self._shelf.get(path, kind="checkpoint").bind(opened)
 
@@ -151,9 +153,12 @@ class _Training(TrainingClient, CustomLossClient):
 
         return self._find(future.session_id).bind(kept)
 
-    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
+    async def save_checkpoint(
+        self, session: TrainingSession, name: str, *, metadata: Mapping[str, str] | None = None
+    ) -> Result[Checkpoint, TrainError]:
         def saved(state: _Open) -> Checkpoint:
-            path = self._shelf.put(f"{session.id}/checkpoint", name, Saved(policy=state.policy, step=state.step))
+            kept = Saved(policy=state.policy, step=state.step, metadata=dict(metadata or {}))
+            path = self._shelf.put(f"{session.id}/checkpoint", name, kept)
             return Checkpoint(path=path, name=name, step=state.step)
 
         return self._named(session, name).map(saved)
@@ -185,11 +190,17 @@ class _Training(TrainingClient, CustomLossClient):
             self._sessions[session.id].gradient.add(datum.slopes)
         return scored.map(lambda _: output)
 
-    def _open(self, policy: Policy, step: int) -> TrainingSession:
+    def _open(self, policy: Policy, step: int, metadata: Mapping[str, str] | None = None) -> TrainingSession:
         self._num_started += 1
         session_id = f"training-{self._num_started}"
         self._sessions[session_id] = _Open(policy, step)
-        return TrainingSession(id=session_id, model=policy.model, max_length=self._max_length, step=step)
+        return TrainingSession(
+            id=session_id,
+            model=policy.model,
+            max_length=self._max_length,
+            step=step,
+            metadata=dict(metadata or {}),
+        )
 
     def _find(self, session_id: str) -> Result[_Open, TrainError]:
         state = self._sessions.get(session_id)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypedDict
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
 from crucible.kitchen.handlers.tinkex.errors import About
-from crucible.kitchen.handlers.tinkex.session import step_in
 from crucible.kitchen.handlers.tinkex.waiting import in_thread
 from crucible.train.errors import InvalidRequest, TrainError, Unsupported
 from crucible.train.types import LoraConfig, SessionConfig
@@ -103,8 +102,8 @@ def _load(client: "tinker.TrainingClient", path: str, *, with_optimizer: bool) -
         return load(path).future().result()
 
 
-async def step_of(backend: TinkerBackend, path: str) -> Result[int, TrainError]:
-    """Give the number of optimizer steps that a checkpoint holds, as its metadata says; 0 where the server keeps none."""
+async def metadata_of(backend: TinkerBackend, path: str) -> Result[dict[str, str], TrainError]:
+    """Give what was saved with a checkpoint, the number of its optimizer steps too; nothing where the server keeps none."""
     rest = await backend.rest()
     if isinstance(rest, Failure):
         return rest
@@ -115,5 +114,5 @@ async def step_of(backend: TinkerBackend, path: str) -> Result[int, TrainError]:
         seconds=backend.config.connect_seconds,
     )
     return listed.map(
-        lambda found: next((step_in(one.user_metadata) for one in found.checkpoints if one.tinker_path == path), 0)
+        lambda found: next((dict(one.user_metadata or {}) for one in found.checkpoints if one.tinker_path == path), {})
     )

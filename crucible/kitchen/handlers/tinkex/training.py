@@ -13,8 +13,8 @@ from crucible.kitchen.handlers.tinkex.checkpoints import Checkpoints
 from crucible.kitchen.handlers.tinkex.custom_loss import send_custom_loss
 from crucible.kitchen.handlers.tinkex.errors import About
 from crucible.kitchen.handlers.tinkex.losses import configured
-from crucible.kitchen.handlers.tinkex.restoring import fresh_client, restored_client, step_of
-from crucible.kitchen.handlers.tinkex.session import STEP, OpenSession, Waiting, checked_name
+from crucible.kitchen.handlers.tinkex.restoring import fresh_client, metadata_of, restored_client
+from crucible.kitchen.handlers.tinkex.session import STEP, OpenSession, Waiting, checked_name, step_in
 from crucible.kitchen.handlers.tinkex.wire import adam_to, data_to, stepped_of
 from crucible.kitchen.handlers.torch.tokenizer import tokenizer_from
 from crucible.train.custom_loss import CustomLoss, selected
@@ -58,12 +58,12 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         if isinstance(connection, Failure):
             return connection
         made = await fresh_client(self._backend, connection.unwrap().service, config)
-        return made.map(lambda client: self._register(config, client, connection.unwrap().models.get(config.model), 0))
+        return made.map(lambda client: self._register(config, client, connection.unwrap().models.get(config.model), {}))
 
     async def restore_session(
         self, config: SessionConfig, path: str, *, with_optimizer: bool = True
     ) -> Result[TrainingSession, TrainError]:
-        """Make a model from a checkpoint on the server; the steps it holds are read from the checkpoint's metadata."""
+        """Make a model from a checkpoint on the server; the steps it holds are read from the checkpoint's metadata, too."""
         if not path.startswith("tinker://"):
             fix = "give the path that save_checkpoint gave, which begins with tinker://"
             return Failure(NotFound(kind="checkpoint", name=path, fix=fix))
@@ -78,17 +78,17 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         if found not in (None, config.model):
             message = f"checkpoint {path} is of model {found!r}, not of {config.model!r}"
             return Failure(InvalidRequest(message=message, fix="restore it with the model it was trained from"))
-        step = await step_of(self._backend, path) if with_optimizer else Success(0)
-        return step.map(lambda step: self._register(config, made.unwrap(), models.get(config.model), step))
+        kept = await metadata_of(self._backend, path) if with_optimizer else Success({})
+        return kept.map(lambda kept: self._register(config, made.unwrap(), models.get(config.model), kept))
 
     def _register(
-        self, config: SessionConfig, client: "tinker.TrainingClient", limit: int | None, step: int
+        self, config: SessionConfig, client: "tinker.TrainingClient", limit: int | None, kept: Mapping[str, str]
     ) -> TrainingSession:
+        step, metadata = step_in(kept), {name: text for name, text in kept.items() if name != STEP}
         self._count += 1
-        max_length = limit or self._backend.config.max_length
-        opened = OpenSession(f"{self._prefix}-{self._count}", client, max_length=max_length, step=step)
-        self._sessions[opened.id] = opened
-        return TrainingSession(id=opened.id, model=config.model, max_length=max_length, step=step)
+        length, name = limit or self._backend.config.max_length, f"{self._prefix}-{self._count}"
+        self._sessions[name] = OpenSession(name, client, max_length=length, step=step)
+        return TrainingSession(id=name, model=config.model, max_length=length, step=step, metadata=metadata)
 
     async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
         """Give the model's tokenizer, loaded from where the server says it is."""
@@ -195,12 +195,15 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         opened.unwrap().forget_old(future)
         return result
 
-    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
-        """Save weights and optimizer on the server; what was sent before is in it, and nothing else."""
+    async def save_checkpoint(
+        self, session: TrainingSession, name: str, *, metadata: Mapping[str, str] | None = None
+    ) -> Result[Checkpoint, TrainError]:
+        """Save weights, optimizer and metadata on the server; what was sent before is in it, and nothing else."""
 
         def request(opened: OpenSession, step: int) -> "ThreadFuture[str]":
+            kept = {**(metadata or {}), STEP: str(step)}
             saved = opened.client.save_state(
-                opened.unused("checkpoint", name), self._backend.config.ttl_seconds, user_metadata={STEP: str(step)}
+                opened.unused("checkpoint", name), self._backend.config.ttl_seconds, user_metadata=kept
             )
             return self._backend.then(saved.future(), lambda answer: answer.path)
 

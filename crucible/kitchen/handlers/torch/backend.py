@@ -1,6 +1,6 @@
 """`TorchBackend`: the models of this machine, the thread they work in, and the folder they save to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as ThreadFuture
 from itertools import chain, count
@@ -13,10 +13,11 @@ import anyio.to_thread
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.torch.errors import error_of
 from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer, tokenizer_from
-from crucible.train.errors import BackendFailed, InvalidRequest, MissingExtra, SessionClosed, TrainError
+from crucible.train.errors import BackendFailed, InvalidRequest, MissingExtra, SessionClosed, TrainError, Unsupported
+from crucible.train.types import Datum, ImageChunk
 
 if TYPE_CHECKING:
-    from crucible.engine import LoadedModel
+    from crucible.engine import Example, LoadedModel
 
 T = TypeVar("T")
 
@@ -119,6 +120,19 @@ def checked_arguments(make: Callable[[], T]) -> Result[T, TrainError]:
         return Success(make())
     except ValueError as error:
         return Failure(InvalidRequest(message=str(error)))
+
+
+def examples_of(data: Sequence[Datum]) -> "Result[list[Example], TrainError]":
+    """Give a batch as the engine takes it; fails with Unsupported where there is an image."""
+    from crucible.engine import Example
+
+    examples = []
+    for index, datum in enumerate(data):
+        if any(isinstance(chunk, ImageChunk) for chunk in datum.model_input.chunks):
+            return Failure(Unsupported(feature=f"images (item {index})", backend="the torch handler"))
+        inputs = {name: tensor.data for name, tensor in datum.loss_fn_inputs.items()}
+        examples.append(Example(tokens=datum.model_input.tokens, loss_inputs=inputs))
+    return Success(examples)
 
 
 def _guarded(work: Callable[[], T], about: str) -> Result[T, TrainError]:

@@ -13,13 +13,14 @@ from crucible.kitchen.handlers.torch.backend import (
     TorchBackend,
     checked_arguments,
     checked_name,
+    examples_of,
     tokenizer_of,
     unused,
     within,
 )
 from crucible.kitchen.handlers.torch.custom_loss import train_on_custom_loss
 from crucible.train.custom_loss import CustomLoss, selected
-from crucible.train.errors import InvalidRequest, SessionClosed, TrainError, Unsupported
+from crucible.train.errors import InvalidRequest, SessionClosed, TrainError
 from crucible.train.ports import CustomLossClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
@@ -27,7 +28,6 @@ from crucible.train.types import (
     Datum,
     ForwardBackwardOutput,
     Future,
-    ImageChunk,
     LoraConfig,
     LossFn,
     OptimStepOutput,
@@ -53,6 +53,7 @@ class _Open:
     trainer: "Trainer"
     loaded: "LoadedModel"
     model: str
+    metadata: Mapping[str, str]
 
 
 class TorchTraining(TrainingClient, CustomLossClient):
@@ -71,7 +72,7 @@ class TorchTraining(TrainingClient, CustomLossClient):
         loaded = await self._backend.load(config.model)
         if isinstance(loaded, Failure):
             return loaded
-        return await self._open(config, loaded.unwrap(), lambda trainer: None, about=config.model)
+        return await self._open(config, loaded.unwrap(), lambda trainer: {}, about=config.model)
 
     async def restore_session(
         self, config: SessionConfig, path: str, *, with_optimizer: bool = True
@@ -81,31 +82,39 @@ class TorchTraining(TrainingClient, CustomLossClient):
         if isinstance(loaded, Failure):
             return loaded
 
-        def prepare(trainer: "Trainer") -> None:
-            trainer.load(Path(path), with_optimizer=with_optimizer)
+        def prepare(trainer: "Trainer") -> Mapping[str, str]:
+            metadata = trainer.load(Path(path), with_optimizer=with_optimizer)
             trainer.step = trainer.step if with_optimizer else 0
+            return metadata if with_optimizer else {}
 
         return await self._open(config, loaded.unwrap(), prepare, about=path)
 
     async def _open(
-        self, config: SessionConfig, loaded: "LoadedModel", prepare: "Callable[[Trainer], None]", *, about: str
+        self,
+        config: SessionConfig,
+        loaded: "LoadedModel",
+        prepare: "Callable[[Trainer], Mapping[str, str]]",
+        *,
+        about: str,
     ) -> Result[TrainingSession, TrainError]:
-        def make() -> "Trainer":
+        def make() -> _Open:
             from crucible.engine import Trainer
 
             trainer = Trainer(loaded, _lora_spec(config.lora))
-            prepare(trainer)
-            return trainer
+            return _Open(trainer=trainer, loaded=loaded, model=config.model, metadata=prepare(trainer))
 
-        made = await self._backend.do(make, about=about)
-        return made.map(lambda trainer: self._register(_Open(trainer=trainer, loaded=loaded, model=config.model)))
+        return (await self._backend.do(make, about=about)).map(self._register)
 
     def _register(self, opened: _Open) -> TrainingSession:
         self._count += 1
         session_id = f"{self._prefix}-{self._count}"
         self._sessions[session_id] = opened
         return TrainingSession(
-            id=session_id, model=opened.model, max_length=opened.loaded.max_length, step=opened.trainer.step
+            id=session_id,
+            model=opened.model,
+            max_length=opened.loaded.max_length,
+            step=opened.trainer.step,
+            metadata=opened.metadata,
         )
 
     async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
@@ -181,8 +190,10 @@ class TorchTraining(TrainingClient, CustomLossClient):
         self._forget_old(future.id)
         return cast("Result[T, TrainError]", result)
 
-    async def save_checkpoint(self, session: TrainingSession, name: str) -> Result[Checkpoint, TrainError]:
-        """Write adapter, optimizer, random state and step to `root/checkpoints/name`: whole or not at all."""
+    async def save_checkpoint(
+        self, session: TrainingSession, name: str, *, metadata: Mapping[str, str] | None = None
+    ) -> Result[Checkpoint, TrainError]:
+        """Write adapter, optimizer, random state, step and metadata to `root/checkpoints/name`: whole or not at all."""
         opened = checked_name(name).bind(lambda _: self._find(session))
         if isinstance(opened, Failure):
             return opened
@@ -190,7 +201,7 @@ class TorchTraining(TrainingClient, CustomLossClient):
 
         def work() -> Checkpoint:
             directory = unused(wanted)
-            trainer.save(directory)
+            trainer.save(directory, metadata or {})
             return Checkpoint(path=str(directory), name=name, step=trainer.step)
 
         return await self._backend.do(work, about=str(wanted))
@@ -250,7 +261,7 @@ class TorchTraining(TrainingClient, CustomLossClient):
         work: "Callable[[Trainer, list[Example]], T]",
     ) -> Result[Future[T], TrainError]:
         return self._find(session).bind(
-            lambda opened: _examples(data).map(
+            lambda opened: examples_of(data).map(
                 lambda examples: self._submit(session, operation, lambda: work(opened.trainer, examples))
             )
         )
@@ -282,15 +293,3 @@ def _lora_spec(lora: LoraConfig) -> "LoraSpec":
     )
     everything = lora.train_attn and lora.train_mlp and not lora.train_unembed
     return LoraSpec(rank=lora.rank, alpha=lora.alpha, seed=lora.seed, target=("all-linear",) if everything else names)
-
-
-def _examples(data: Sequence[Datum]) -> "Result[list[Example], TrainError]":
-    from crucible.engine import Example
-
-    examples = []
-    for index, datum in enumerate(data):
-        if any(isinstance(chunk, ImageChunk) for chunk in datum.model_input.chunks):
-            return Failure(Unsupported(feature=f"images (item {index})", backend="the torch handler"))
-        inputs = {name: tensor.data for name, tensor in datum.loss_fn_inputs.items()}
-        examples.append(Example(tokens=datum.model_input.tokens, loss_inputs=inputs))
-    return Success(examples)
