@@ -39,7 +39,10 @@ class Limits:
 
 @attrs.frozen(kw_only=True, eq=False)
 class CheckedExample:
-    """An example whose shapes and ids are right. `scored_T` holds the positions to score, increasing."""
+    """An example whose shapes and ids are right. `scored_T` holds the positions to score, increasing.
+
+    All examples of a batch have the same arrays in `inputs_N`: weights that were not given are 1.
+    """
 
     tokens: tuple[int, ...]
     targets_N: NDArray[np.int64]
@@ -115,8 +118,10 @@ def _checked(index: int, example: Example, loss: Loss, limits: Limits, positions
         known = ", ".join(["target_tokens", *loss.inputs])
         raise InvalidExampleError(index, f"loss {loss.name!r} knows no input {', '.join(unknown)}; known: {known}")
     targets_N = _array(index, example, "target_tokens").astype(np.int64)
-    names = [*loss.inputs, *(["weights"] if "weights" in example.loss_inputs and "weights" not in loss.inputs else [])]
-    inputs_N = {name: _array(index, example, name).astype(np.float32) for name in names}
+    given_N = {name: _array(index, example, name) for name in loss.inputs}
+    if "weights" in example.loss_inputs:
+        given_N["weights"] = _array(index, example, "weights")
+    inputs_N = {"weights": np.ones(num_tokens, np.float32)} | {name: _float32(one) for name, one in given_N.items()}
     scored_T = _scored(num_tokens, inputs_N, loss, positions)
     _check_ids(index, "token", np.asarray(example.tokens), limits.vocab_size)
     _check_ids(index, "target", targets_N[scored_T], limits.vocab_size)
@@ -133,6 +138,11 @@ def _array(index: int, example: Example, name: str) -> NDArray[np.generic]:
     return array
 
 
+def _float32(array: NDArray[np.generic]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what is too large for a float32 makes a loss that is not finite, and is told so
+        return array.astype(np.float32)
+
+
 def _scored(
     num_tokens: int, inputs_N: Mapping[str, NDArray[np.float32]], loss: Loss, positions: Positions
 ) -> NDArray[np.int64]:
@@ -141,9 +151,7 @@ def _scored(
     chosen_N = np.zeros(num_tokens, dtype=bool)
     for name in loss.selects:
         chosen_N |= inputs_N[name] != 0
-    if "weights" in inputs_N:
-        chosen_N &= inputs_N["weights"] != 0
-    return np.flatnonzero(chosen_N)
+    return np.flatnonzero(chosen_N & (inputs_N["weights"] != 0))
 
 
 def _check_ids(index: int, what: str, ids: NDArray[np.int64], vocab_size: int) -> None:
@@ -157,7 +165,7 @@ def _micro_batch(
 ) -> MicroBatch:
     examples = [checked[index] for index in members]
     counts = tuple(len(example.scored_T) for example in examples)
-    names = set.intersection(*(set(example.inputs_N) for example in examples))
+    names = examples[0].inputs_N
     placed = zip(row.places, examples, strict=True)
     return MicroBatch(
         row=row,

@@ -1,6 +1,6 @@
 """Losses by name: pure functions from token logprobs and loss inputs to a loss for each token.
 
-Letters: T scored tokens of a micro-batch. All losses are sums over tokens; r = exp(logprob - old logprob).
+Letters: T scored tokens of a micro-batch. All losses are sums over tokens; r = exp(min(logprob - old logprob, 20)).
 
 - cross_entropy: target_tokens, weights; -weights * logprob
 - importance_sampling: target_tokens, logprobs, advantages; -r * A
@@ -8,7 +8,7 @@ Letters: T scored tokens of a micro-batch. All losses are sums over tokens; r = 
 - cispo: the same; -stopgrad(clip(r)) * logprob * A, config defaults 0.0 and 4.0
 - dro: the same; -(logprob * A - beta / 2 * (logprob - old logprob)^2), config beta 0.05
 
-The policy losses take an optional `weights` array that multiplies the loss of each token.
+The policy losses take an optional `weights` array that multiplies the loss of each token; without it the weights are 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ import attrs
 from torch import Tensor
 
 from crucible.engine.errors import LossConfigError, UnknownLossError
+
+MAX_LOG_RATIO = 20.0
+"""Where the logarithm of a policy ratio is held, and has no gradient beyond: as in verl's PPO loss. exp(20) is 4.9e8, which a
+float32 can square; exp(88.8) it cannot hold."""
 
 TokenLoss: TypeAlias = Callable[[Tensor, Mapping[str, Tensor], Mapping[str, float]], Tensor]
 """(logprobs_T with a graph, inputs each of shape T, full config) -> loss_T."""
@@ -86,7 +90,7 @@ def _dro(logprobs_T: Tensor, inputs: Mapping[str, Tensor], config: Mapping[str, 
 
 
 def _ratio(logprobs_T: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-    return (logprobs_T - inputs["logprobs"]).exp()
+    return (logprobs_T - inputs["logprobs"]).clamp(max=MAX_LOG_RATIO).exp()
 
 
 def _weighted(token_loss: TokenLoss) -> TokenLoss:

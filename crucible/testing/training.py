@@ -8,13 +8,13 @@ import attrs
 
 from crucible.effects import Do, Eff, Handlers, do, perform
 from crucible.testing._laws import Laws, obey, refused, require, require_close, require_equal, require_falling
+from crucible.testing._policy_laws import policy_laws
 from crucible.testing._training_data import (
     KEPT,
     TEXTS,
     datum,
     examples,
     filled,
-    judged,
     learned,
     looked,
     stepped,
@@ -64,8 +64,7 @@ class _Suite:
             "the loss goes down on the same batch, and steps are counted": self.learning(),
             "a learning rate of 0 changes nothing": self.standing_still(),
             "gradients add up until the step that clears them": self.accumulation(),
-            "a positive advantage makes tokens likelier": self.policy_loss(advantage=1.0),
-            "a negative advantage makes tokens less likely": self.policy_loss(advantage=-1.0),
+            **policy_laws(self.opened, self.rate, self.tolerance),
             "futures can be awaited late, in any order, and twice": self.futures(),
             "a checkpoint continues the run as if never ended": self.checkpoints(),
             "what is not saved is not found": self.missing_checkpoint(),
@@ -160,18 +159,6 @@ class _Suite:
             losses.append((yield from looked(session, data)).loss)
         require_close(norms[1], norms[0], "the gradient norm of a batch in parts", tolerance=self.tolerance)
         require_close(losses[1], losses[0], "the loss after a batch in parts", tolerance=self.tolerance)
-
-    @do
-    def policy_loss(self, *, advantage: float) -> Law:
-        session, data = yield from self.opened()
-        before = yield from looked(session, data)
-        for _ in range(3):
-            now = yield from looked(session, data)
-            yield from learned(session, judged(data, now.logprobs, advantage), loss_fn="importance_sampling")
-            yield from stepped(session, self.rate)
-        after = yield from looked(session, data)
-        gain = sum(map(sum, after.logprobs)) - sum(map(sum, before.logprobs))
-        require(gain * advantage > 0, f"with advantage {advantage} the log-probability changed by {gain}")
 
     @do
     def futures(self) -> Law:

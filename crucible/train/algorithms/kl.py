@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias, assert_never
 
 from crucible.train.algorithms.aggregation import Aggregation, token_weights
-from crucible.train.algorithms.stable import MAX_EXPONENT, bounded_exp
+from crucible.train.algorithms.stable import MAX_LOG_RATIO, policy_ratio
 from crucible.train.types.trajectories import PolicyDatum
 
 KlEstimator: TypeAlias = Literal["k1", "k2", "k3"]
@@ -32,7 +32,7 @@ def kl_estimate(logprob: float, other: float, estimator: KlEstimator = "k3") -> 
 
     As terms of a loss the derivatives are not alike: that of k1 is 1, whose mean over samples is 0, so it teaches nothing;
     that of k2 has the mean of the KL's own gradient; that of k3 has the gradient of KL(other, policy). In k3, log p - log q
-    is held at 80.
+    is held at 20, as all ratios are (`stable.MAX_LOG_RATIO`).
 
     >>> kl_estimate(-1.0, -3.0, "k1"), kl_estimate(-1.0, -3.0, "k2"), kl_estimate(-1.0, -1.0, "k3")
     (KlTerm(value=2.0, slope=1.0), KlTerm(value=2.0, slope=2.0), KlTerm(value=0.0, slope=0.0))
@@ -44,8 +44,8 @@ def kl_estimate(logprob: float, other: float, estimator: KlEstimator = "k3") -> 
         case "k2":
             return KlTerm(gap * gap / 2, -gap)
         case "k3":
-            held = min(gap, MAX_EXPONENT)
-            return KlTerm(max(math.expm1(held) - held, 0.0), 1.0 - bounded_exp(held))
+            held, slope = min(gap, MAX_LOG_RATIO), 0.0 if gap > MAX_LOG_RATIO else 1.0 - policy_ratio(gap).slope
+            return KlTerm(max(math.expm1(held) - held, 0.0), slope)
         case _:
             assert_never(estimator)
 

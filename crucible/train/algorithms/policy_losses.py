@@ -1,7 +1,7 @@
 """Policy losses that no backend has by name: a KL term inside the loss, dual clipping, the sequence ratio of GSPO.
 
 Letters: N data of a batch, T positions of a datum. With q the policy that sampled, p the one that is trained, and A the
-advantage, r = p / q of a token.
+advantage, r = p / q of a token, whose logarithm is held at 20 (`stable.MAX_LOG_RATIO`).
 """
 
 import math
@@ -12,7 +12,7 @@ import attrs
 
 from crucible.train.algorithms.aggregation import Aggregation, token_weights
 from crucible.train.algorithms.kl import KlEstimator, KlTerm, kl_estimate
-from crucible.train.algorithms.stable import bounded_exp
+from crucible.train.algorithms.stable import Ratio, policy_ratio
 from crucible.train.custom_loss import CustomLossOutput
 from crucible.train.types.trajectories import PolicyDatum
 
@@ -94,14 +94,14 @@ class ClippedSurrogate:
         return _added_up(terms_NT, self.tokens.weights_NT, with_kl=self.kl_coef > 0)
 
     def _term(self, logprob: float, old: float, advantage: float, reference: float) -> _Term:
-        ratio = bounded_exp(logprob - old)
+        ratio, slope = policy_ratio(logprob - old)
         free, held = ratio * advantage, min(max(ratio, 1 - self.clip_low), 1 + self.clip_high) * advantage
         floor = -math.inf if self.dual_clip is None or advantage >= 0 else self.dual_clip * advantage
         gain = max(min(free, held), floor)
         follows = free <= held and free >= floor
         kl = kl_estimate(logprob, reference, self.kl_estimator) if self.kl_coef else KlTerm(0.0, 0.0)
-        slope = (-free if follows else 0.0) + self.kl_coef * kl.slope
-        return _Term(self.kl_coef * kl.value - gain, slope, ratio, clipped=not follows, kl=kl.value)
+        pull = (-slope * advantage if follows else 0.0) + self.kl_coef * kl.slope
+        return _Term(self.kl_coef * kl.value - gain, pull, ratio, clipped=not follows, kl=kl.value)
 
 
 @attrs.frozen(kw_only=True)
@@ -133,14 +133,15 @@ class Gspo:
         ]
         return _added_up(terms_NT, tokens.weights_NT, with_kl=False)
 
-    def _term(self, ratio: float, advantage: float) -> _Term:
-        free, held = ratio * advantage, min(max(ratio, 1 - self.clip_low), 1 + self.clip_high) * advantage
-        return _Term(-min(free, held), -free if free <= held else 0.0, ratio, clipped=free > held)
+    def _term(self, ratio: Ratio, advantage: float) -> _Term:
+        free, held = ratio.value * advantage, min(max(ratio.value, 1 - self.clip_low), 1 + self.clip_high) * advantage
+        slope = -ratio.slope * advantage if free <= held else 0.0
+        return _Term(-min(free, held), slope, ratio.value, clipped=free > held)
 
 
-def _sequence_ratio(logprobs_T: Sequence[float], old_T: Sequence[float], weights_T: Sequence[float]) -> float:
+def _sequence_ratio(logprobs_T: Sequence[float], old_T: Sequence[float], weights_T: Sequence[float]) -> Ratio:
     gaps = [p - q for p, q, weight in zip(logprobs_T, old_T, weights_T, strict=True) if weight]
-    return bounded_exp(sum(gaps) / len(gaps)) if gaps else 1.0
+    return policy_ratio(sum(gaps) / len(gaps) if gaps else 0.0)
 
 
 def _added_up(terms_NT: Sequence[Sequence[_Term]], weights_NT: Rows, *, with_kl: bool) -> CustomLossOutput:

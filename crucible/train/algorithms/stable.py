@@ -2,21 +2,31 @@
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
-MAX_EXPONENT = 80.0
-"""Beyond it an exponential is held at `exp(80)`, about 5.5e34: still a float32, and no policy is that far from another."""
+MAX_LOG_RATIO = 20.0
+"""Where the logarithm of a policy ratio is held, in every loss and metric: as in verl's PPO loss and KL penalty. exp(20) is
+4.9e8, which a float32 can square; exp(88.8) it cannot hold. No policy that learns is that far from the one that sampled."""
 
 _LEAST_DOUBT = 1e-7
 """A probability is never taken to be nearer to 1 than this, the resolution of the float32 that backends answer in."""
 
 
-def bounded_exp(x: float) -> float:
-    """Give exp(min(x, 80)).
+class Ratio(NamedTuple):
+    """p / q of a token under two policies, and its derivative by log p."""
 
-    >>> bounded_exp(0.0), bounded_exp(1e9) == bounded_exp(80.0)
-    (1.0, True)
+    value: float
+    slope: float
+
+
+def policy_ratio(log_ratio: float) -> Ratio:
+    """Give exp(min(x, 20)) and its derivative by x = log p - log q, which is 0 where x is held. NaN stays NaN.
+
+    >>> policy_ratio(0.0), policy_ratio(1e9) == Ratio(math.exp(20), 0.0), policy_ratio(-math.inf)
+    (Ratio(value=1.0, slope=1.0), True, Ratio(value=0.0, slope=0.0))
     """
-    return math.exp(min(x, MAX_EXPONENT))
+    value = math.exp(min(log_ratio, MAX_LOG_RATIO))
+    return Ratio(value, 0.0 if log_ratio > MAX_LOG_RATIO else value)
 
 
 def sigmoid(x: float) -> float:

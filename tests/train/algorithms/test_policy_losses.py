@@ -209,6 +209,28 @@ def test_losses_are_finite_at_any_log_probabilities(data: tuple[PolicyDatum, ...
         assert decode(encode(loss)) == loss
 
 
+far = st.one_of(st.floats(-60, 0), st.sampled_from([-1e4, -20.0, -19.999, -100.0]))
+
+
+@given(policy_data(), rows_like(SHAPE, far), rows_like(SHAPE, far), st.floats(1.1, 5))
+def test_ratios_are_held_at_20_in_the_surrogate_and_its_kl(
+    data: tuple[PolicyDatum, ...], at: Rows, reference: Rows, bound: float
+) -> None:
+    tokens = sampled_tokens(data)
+
+    def formula(rows: list[Tensor]) -> Tensor:
+        losses = []
+        for (row, old, advantage), base in zip(columns(rows, tokens), tensors(reference), strict=True):
+            ratio, gap = (row - old).clamp(max=20).exp(), (base - row).clamp(max=20)
+            gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+            gain = torch.where(advantage < 0, torch.maximum(gain, bound * advantage), gain)
+            losses.append(0.1 * (gap.expm1() - gap) - gain)
+        return weighted(losses, tokens)
+
+    loss = ClippedSurrogate(tokens=tokens, kl_coef=0.1, reference_NT=reference, dual_clip=bound)
+    assert_differentiates(loss, formula, at)
+
+
 def test_what_was_not_sampled_does_not_count() -> None:
     tokens = sampled_tokens([policy_datum([-1, -1], [1, 1], [0, 1])])
     for loss in (ClippedSurrogate(tokens=tokens), Gspo(tokens=tokens)):

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible.train.algorithms.stable import (
-    bounded_exp,
     log_odds,
     log_odds_slope,
     log_sigmoid,
     log_sum_exp,
+    policy_ratio,
     sigmoid,
 )
 
@@ -45,5 +45,5 @@ def test_log_odds_are_the_logit_of_the_probability(logprob: float) -> None:
 
 @given(finite)
 def test_everything_is_finite(x: float) -> None:
-    assert all(map(math.isfinite, (sigmoid(x), log_sigmoid(x), bounded_exp(x), log_sum_exp([x, x / 2]))))
+    assert all(map(math.isfinite, (sigmoid(x), log_sigmoid(x), *policy_ratio(x), log_sum_exp([x, x / 2]))))
     assert all(map(math.isfinite, (log_odds(-abs(x)), log_odds_slope(-abs(x)))))

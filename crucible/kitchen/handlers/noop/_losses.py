@@ -1,6 +1,6 @@
 """The losses of the Tinker API, one token at a time: a loss, and its derivative by the token's log-probability.
 
-Here r = exp(logprob - old logprob), and A is the token's advantage; all losses are sums over tokens.
+Here r = exp(min(logprob - old logprob, 20)), and A is the token's advantage; all losses are sums over tokens.
 
 - cross_entropy: -logprob
 - importance_sampling: -r A
@@ -12,12 +12,12 @@ Each is multiplied by the token's weight, where there are weights.
 """
 
 import difflib
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from crucible.effects import Failure, Result, Success
+from crucible.train.algorithms.stable import policy_ratio
 from crucible.train.errors import InvalidRequest
 from crucible.train.types import LossFn
 
@@ -70,24 +70,24 @@ def _cross_entropy(config: Mapping[str, float]) -> Formula:
 
 def _importance_sampling(config: Mapping[str, float]) -> Formula:
     def formula(logprob: float, old: float, advantage: float) -> TokenLoss:
-        loss = -_ratio(logprob, old) * advantage
-        return TokenLoss(loss, loss)
+        ratio = policy_ratio(logprob - old)
+        return TokenLoss(-ratio.value * advantage, -ratio.slope * advantage)
 
     return formula
 
 
 def _ppo(config: Mapping[str, float]) -> Formula:
     def formula(logprob: float, old: float, advantage: float) -> TokenLoss:
-        ratio = _ratio(logprob, old)
-        free, held = ratio * advantage, _clip(ratio, config) * advantage
-        return TokenLoss(-free, -free) if free <= held else TokenLoss(-held, 0.0)
+        ratio = policy_ratio(logprob - old)
+        free, held = ratio.value * advantage, _clip(ratio.value, config) * advantage
+        return TokenLoss(-held, 0.0) if held < free else TokenLoss(-free, -ratio.slope * advantage)
 
     return formula
 
 
 def _cispo(config: Mapping[str, float]) -> Formula:
     def formula(logprob: float, old: float, advantage: float) -> TokenLoss:
-        slope = -_clip(_ratio(logprob, old), config) * advantage
+        slope = -_clip(policy_ratio(logprob - old).value, config) * advantage
         return TokenLoss(slope * logprob, slope)
 
     return formula
@@ -99,13 +99,6 @@ def _dro(config: Mapping[str, float]) -> Formula:
         return TokenLoss(config["beta"] / 2 * gap**2 - logprob * advantage, config["beta"] * gap - advantage)
 
     return formula
-
-
-def _ratio(logprob: float, old: float) -> float:
-    try:
-        return math.exp(logprob - old)
-    except OverflowError:
-        return math.inf
 
 
 def _clip(ratio: float, config: Mapping[str, float]) -> float:

@@ -1,6 +1,6 @@
 """The losses of the Tinker API: their settings, what they read, and their value at given log-probabilities.
 
-Letters: N positions of a datum. r = exp(logprob - old logprob), A the advantage; all are sums over tokens.
+Letters: N positions of a datum. r = exp(min(logprob - old logprob, 20)), A the advantage; all are sums over tokens.
 
 - cross_entropy: -weight * logprob
 - importance_sampling: -r A
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from crucible.effects import Failure, Result, Success
+from crucible.train.algorithms.stable import MAX_LOG_RATIO
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.types import LossFn
 
@@ -100,8 +101,7 @@ def _dro(loss: Loss, logprobs_N: "Array", inputs: "Mapping[str, Array]") -> "Arr
 def _ratio(logprobs_N: "Array", inputs: "Mapping[str, Array]") -> "Array":
     import numpy as np
 
-    with np.errstate(over="ignore"):  # infinity is found, and told as an error
-        return np.exp(logprobs_N - inputs["logprobs"])
+    return np.exp(np.minimum(logprobs_N - inputs["logprobs"], MAX_LOG_RATIO))
 
 
 def _clip(loss: Loss, ratio: "Array") -> "Array":
