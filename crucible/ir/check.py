@@ -1,17 +1,27 @@
 """`problems_of`: everything that is wrong with a spec, found in one walk over its fields, their types, limits and rules."""
 
 import re
-import types
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar, get_args, get_origin
 
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.ir.leaves import choice_problems, leaf_problems, nearest, said, unknown_key, wrong
+from crucible.fields import (
+    Limits,
+    alternatives,
+    choice_problems,
+    field_types,
+    limits_of,
+    nearest,
+    no_tuple,
+    said,
+    wrong,
+)
+from crucible.ir.leaves import leaf_problems, unknown_key
 from crucible.ir.problems import InvalidSpec, Problem
-from crucible.ir.rules import Limits, Rule, limits_of, rules_of
+from crucible.ir.rules import Rule, rules_of
 
 S = TypeVar("S", bound=attrs.AttrsInstance)
 
@@ -55,11 +65,6 @@ def is_spec(kind: object) -> bool:
     return isinstance(kind, type) and attrs.has(kind)
 
 
-def alternatives(kind: object) -> tuple[object, ...]:
-    """Give the types of a union, or the one type."""
-    return get_args(kind) if get_origin(kind) in {Union, types.UnionType} else (kind,)
-
-
 def class_of(spec: object) -> type[attrs.AttrsInstance]:
     """Give the class of a spec.
 
@@ -69,12 +74,6 @@ def class_of(spec: object) -> type[attrs.AttrsInstance]:
     if not attrs.has(kind):
         raise TypeError(f"{spec!r} is no spec")
     return kind
-
-
-@cache
-def field_types(kind: type) -> Mapping[str, object]:
-    """Give the types of the fields of a class of specs."""
-    return get_type_hints(kind)
 
 
 def field_names(kind: type[attrs.AttrsInstance]) -> tuple[str, ...]:
@@ -147,19 +146,13 @@ class Check:
 
     def _list(self, value: object, kind: object, limits: Limits) -> Iterator[Problem]:
         if not isinstance(value, tuple):
-            yield _no_list(value)
+            yield no_tuple(value)
             return
         for index, item in enumerate(value):
             yield from (problem.below(f"[{index}]") for problem in self.of_value(item, kind))
             if limits.unique and item in value[:index]:
                 yield wrong(f"{item!r} is there twice", "leave it out", f"[{index}]")
         yield from limits.violated_by(value)
-
-
-def _no_list(value: object) -> Problem:
-    if isinstance(value, list):  # which only Python can give: reading a file makes tuples
-        return wrong("must be a tuple, not a list", "write (a, b)")
-    return wrong(f"must be a list, not {said(value)}", "write a list, as in [a, b]")
 
 
 def _is_unread(value: object, kind: object) -> bool:

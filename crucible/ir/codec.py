@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, overload
 import attrs
 
 from crucible.effects import Failure, Json, Result, Success
-from crucible.ir.check import MISSING, Check, alternatives, field_types, is_spec
+from crucible.fields import alternatives, field_types, said
+from crucible.ir.check import MISSING, Check, is_spec
 from crucible.ir.experiment import Experiment
-from crucible.ir.leaves import said
 from crucible.ir.migrations import MIGRATIONS, VERSION, migrated
 from crucible.ir.places import places_of_keys
 from crucible.ir.problems import InvalidSpec, Problem

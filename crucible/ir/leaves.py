@@ -4,12 +4,11 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from typing import get_args, get_origin
 
 import attrs
 
-from crucible.ir.problems import Problem
+from crucible.fields import Problem, fix_of_kind, nearest, said, wrong
 
 _LARGEST = 2**63
 
@@ -21,33 +20,6 @@ def step(key: str) -> str:
     ('epochs', '["a.b"]')
     """
     return key if re.fullmatch(r"[\w-]+", key) else f'["{key}"]'
-
-
-def nearest(key: str, known: tuple[str, ...], *, likeness: float = 0.7) -> str | None:
-    """Give the one of `known` that was probably meant; `likeness` is from 0 to 1."""
-    return next(iter(get_close_matches(key, known, n=1, cutoff=likeness)), None)
-
-
-def said(value: object) -> str:
-    """Describe a value of the wrong type in the words of a file.
-
-    >>> said("3"), said(True), said(3.7), said([1]), said({}), said(None)
-    ("the text '3'", 'true', '3.7', 'a list', 'a mapping', 'null')
-    """
-    if isinstance(value, str):
-        return f"the text {value!r}" if len(value) <= 40 else f"the text {value[:40]!r}..."
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, int | float):
-        return f"{value}" if abs(value) < _LARGEST else "a number of very many digits"
-    return {list: "a list", tuple: "a list", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
-
-
-def wrong(message: str, fix: str, path: str = "") -> Problem:
-    """Say what is wrong with the value at hand."""
-    return Problem(path=path, message=message, fix=fix)
 
 
 def unknown_key(key: str, known: tuple[str, ...], *, meant: str | None = None, elsewhere: str | None = None) -> Problem:
@@ -68,19 +40,6 @@ def unknown_key(key: str, known: tuple[str, ...], *, meant: str | None = None, e
     return wrong("is no key that is known here", fix, step(key))
 
 
-def choice_problems(value: object, choices: tuple[object, ...]) -> Iterator[Problem]:
-    """Check that a value is one of the choices.
-
-    >>> [str(problem) for problem in choice_problems("liner", ("linear", "cosine"))]
-    ["must be linear or cosine, not the text 'liner' (did you mean linear?)"]
-    """
-    if not isinstance(value, str) or value not in choices:
-        names = tuple(map(str, choices))
-        near = nearest(value, names, likeness=0.6) if isinstance(value, str) else None
-        fix = f"did you mean {near}?" if near else "take one of them"
-        yield wrong(f"must be {' or '.join(names)}, not {said(value)}", fix)
-
-
 def leaf_problems(value: object, kind: object) -> Iterator[Problem]:
     """Check a value that is no spec and no list against its type."""
     if get_origin(kind) is not None and issubclass(get_origin(kind) or object, Mapping):
@@ -95,7 +54,7 @@ def leaf_problems(value: object, kind: object) -> Iterator[Problem]:
     else:
         name, is_one = _LEAVES[kind]
         if not is_one(value):
-            yield wrong(f"must be {name}, not {said(value)}", _fix(value, kind, name))
+            yield wrong(f"must be {name}, not {said(value)}", fix_of_kind(value, kind, name))
         else:
             yield from _writable(value)
 
@@ -106,13 +65,6 @@ _LEAVES: Mapping[object, tuple[str, Callable[[object], bool]]] = {
     int: ("a whole number", lambda value: type(value) is int),
     float: ("a number", lambda value: type(value) in {int, float}),
 }
-
-
-def _fix(value: object, kind: object, name: str) -> str:
-    if isinstance(value, str) and kind in {int, float, bool}:
-        return "write true or false" if kind is bool else "write it without quotes, as in 10, 0.5, 1e-4"
-    is_scalar = isinstance(value, bool | int | float)
-    return "put it in quotes" if kind is str and is_scalar else f"write {name}"
 
 
 def _as_mapping(value: object, kind: type) -> str:

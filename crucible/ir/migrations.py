@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from crucible.effects import Failure, Result, Success
-from crucible.ir.leaves import said
+from crucible.fields import said
 from crucible.ir.problems import Problem
 
 Data: TypeAlias = Mapping[str, object]

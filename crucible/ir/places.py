@@ -6,7 +6,8 @@ from typing import get_args, get_origin
 
 import attrs
 
-from crucible.ir.check import alternatives, field_types, is_spec
+from crucible.fields import alternatives, field_types
+from crucible.ir.check import is_spec
 
 
 @cache

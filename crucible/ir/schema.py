@@ -9,7 +9,8 @@ from typing import Literal, get_args, get_origin
 import attrs
 
 from crucible.effects import Json
-from crucible.ir.check import alternatives, field_types, is_spec
+from crucible.fields import alternatives, field_types
+from crucible.ir.check import is_spec
 from crucible.ir.codec import encode_value
 from crucible.ir.experiment import Experiment
 from crucible.ir.migrations import VERSION

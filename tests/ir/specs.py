@@ -8,6 +8,7 @@ import attrs
 from hypothesis import strategies as st
 
 import crucible.ir
+from crucible.fields import Limits, alternatives, field_types, limits_of
 from crucible.ir import (
     AggregationSpec,
     AlgorithmSpec,
@@ -32,8 +33,6 @@ from crucible.ir import (
     StatsSpec,
     SupervisedSpec,
 )
-from crucible.ir.check import alternatives, field_types
-from crucible.ir.rules import Limits, limits_of
 
 KINDS: tuple[type[attrs.AttrsInstance], ...] = tuple(
     it

@@ -8,8 +8,9 @@ import attrs
 import pytest
 
 from crucible.effects import Failure, Success
+from crucible.fields import alternatives, field_types
 from crucible.ir import Experiment, InvalidSpec, Problem, decode, encode, problems_of
-from crucible.ir.check import alternatives, field_types, is_spec
+from crucible.ir.check import is_spec
 from tests.ir.examples import EVERYTHING
 from tests.ir.specs import KINDS
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import attrs
 import pytest
 
+from crucible.fields import field_types
 from crucible.ir import (
     AdamSpec,
     AlgorithmSpec,
@@ -21,7 +22,6 @@ from crucible.ir import (
     SupervisedSpec,
     TriggerSpec,
 )
-from crucible.ir.check import field_types
 from crucible.kitchen.config import EvaluationConfig
 from crucible.kitchen.ports import CurationOptions, ExportOptions, TriggerThresholds
 from crucible.kitchen.stages.distillation import DistillationConfig

@@ -1,14 +1,13 @@
 """Options in a file: which there are, and of what kind each is, read from the function or class that takes them."""
 
 import inspect
-import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TypeVar, get_type_hints
 
+from crucible.fields import said, shown_kind, value_problems
 from crucible.ir import Problem
-from crucible.ir.leaves import said
-from crucible.kitchen.compiling.shapes import Form, shown
+from crucible.kitchen.compiling.shapes import Form
 
 A = TypeVar("A")
 
@@ -30,7 +29,7 @@ def option_problems(
             message = f"{owner} has no option {name!r}"
             fix = nearest(name, kinds) if kinds else "leave it out: it has none"
             yield Problem(path=f"{path}.{name}", message=message, fix=fix)
-        elif not is_of(value, kinds[name]):
+        elif any(value_problems(value, kinds[name])):
             message = f"must be {shown_kind(kinds[name])}, not {said(value)}"
             yield Problem(path=f"{path}.{name}", message=message, fix="write a value of that kind")
     for parameter in inspect.signature(taker).parameters.values():
@@ -57,49 +56,6 @@ def kinds_of(taker: Callable[..., object], *, hidden: Iterable[str] = ()) -> Map
         for each in parameters
         if each.kind is inspect.Parameter.KEYWORD_ONLY and each.name not in set(hidden)
     }
-
-
-def is_of(value: object, kind: Form) -> bool:
-    """Tell whether a value from a file is of an annotated kind: nothing is converted but a whole number to a fraction.
-
-    >>> is_of(1, float), is_of("1", int), is_of(True, int), is_of(None, int | None), is_of("a", Literal["a", "b"])
-    (True, False, False, True, True)
-    """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return any(is_of(value, choice) for choice in arguments)
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in arguments)
-    if kind is None or kind is types.NoneType:
-        return value is None
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    plain = origin or kind
-    return not isinstance(plain, type) or isinstance(value, plain)
-
-
-def shown_kind(kind: Form) -> str:
-    """Write the kind of an option as a person would.
-
-    >>> shown_kind(int | None), shown_kind(Literal["a", "b"])
-    ('a whole number or null', 'a or b')
-    """
-    if get_origin(kind) in (Union, types.UnionType):
-        return " or ".join(map(shown_kind, get_args(kind)))
-    if get_origin(kind) is Literal:
-        return " or ".join(map(str, get_args(kind)))
-    return _KINDS.get(kind, shown(kind))
-
-
-_KINDS: Mapping[Form, str] = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    types.NoneType: "null",
-}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
