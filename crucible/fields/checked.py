@@ -29,7 +29,7 @@ class Checked:
 
         Raises: InvalidField with what is wrong first.
         """
-        kind = type(instance)
+        kind: type = type(instance)
         for problem in value_problems(value, field_types(kind)[field.name], limits_of(field)):
             raise InvalidField(kind, problem.below(field.name))
         if self.then is not None:

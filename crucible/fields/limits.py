@@ -3,7 +3,7 @@
 import operator
 import re
 from collections.abc import Iterator, Mapping
-from numbers import Real
+from typing import SupportsFloat
 
 import attrs
 
@@ -32,13 +32,17 @@ class Limits:
         >>> [str(it) for it in Limits(min_length=1).violated_by("")]
         ['must not be empty (write something)']
         """
-        if isinstance(value, Real):
+        if isinstance(value, SupportsFloat):
             yield from self._missed(value if isinstance(value, int | float) else float(value))
         elif isinstance(value, str) and len(value) < self.min_length:
             yield Problem(path="", message="must not be empty", fix="write something")
         elif isinstance(value, tuple) and len(value) < self.min_length:
             message = "must not be empty" if self.min_length == 1 else f"must have at least {self.min_length} items"
             yield Problem(path="", message=message, fix="add to it, as in [a, b]")
+        elif isinstance(value, tuple) and self.unique:
+            for index, item in enumerate(value):
+                if item in value[:index]:
+                    yield Problem(path=f"[{index}]", message=f"{item!r} is there twice", fix="leave it out")
         elif isinstance(value, str) and self.pattern is not None and not re.fullmatch(self.pattern, value):
             message = f"must match {self.pattern}, which {value!r} does not"
             yield Problem(path="", message=message, fix="use no other characters")

@@ -150,8 +150,6 @@ class Check:
             return
         for index, item in enumerate(value):
             yield from (problem.below(f"[{index}]") for problem in self.of_value(item, kind))
-            if limits.unique and item in value[:index]:
-                yield wrong(f"{item!r} is there twice", "leave it out", f"[{index}]")
         yield from limits.violated_by(value)
 
 

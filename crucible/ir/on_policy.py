@@ -7,7 +7,7 @@ import attrs
 
 from crucible.ir.problems import Problem
 from crucible.ir.refs import ModelRef
-from crucible.ir.rules import ABOVE_0, AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, rule, within
+from crucible.ir.rules import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FRACTION, NOT_EMPTY, Limits, rule, within
 from crucible.ir.training import TrainingBase
 
 AlgorithmName: TypeAlias = Literal["cispo", "dapo", "dr_grpo", "grpo", "reinforce", "rloo"]
@@ -187,7 +187,7 @@ class DistillationSpec(OnPolicySpec):
     teachers: tuple[TeacherSpec, ...] = attrs.field(metadata=within(Limits(min_length=1)))
     mode: DistillationMode = "on_policy"
     kl_coef: float = attrs.field(default=1.0, metadata=ABOVE_0)
-    kl_discount: float = attrs.field(default=0.0, metadata=AT_LEAST_0)
+    kl_discount: float = attrs.field(default=0.0, metadata=FRACTION)
     teacher_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     num_top: int = attrs.field(default=8, metadata=AT_LEAST_1)
     tail: Tail = "renormalise"

@@ -4,24 +4,22 @@ from collections.abc import Sequence
 
 import attrs
 
+from crucible.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
 from crucible.train.algorithms.schedules import ScheduleKind
 from crucible.train.types import AdamParams, DatasetConfig, SessionConfig
 
-_AT_LEAST_0 = attrs.validators.ge(0)
-_AT_LEAST_1 = attrs.validators.ge(1)
 
-
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class EvaluationConfig:
     """How to measure the model on held-out rows: greedy answers to `num_examples` prompts, judged by the Evaluator."""
 
     dataset: DatasetConfig
-    num_examples: int = attrs.field(default=100, validator=_AT_LEAST_1)
-    max_tokens: int = attrs.field(default=64, validator=_AT_LEAST_1)
-    batch_size: int = attrs.field(default=50, validator=_AT_LEAST_1)
+    num_examples: int = attrs.field(default=100, metadata=AT_LEAST_1)
+    max_tokens: int = attrs.field(default=64, metadata=AT_LEAST_1)
+    batch_size: int = attrs.field(default=50, metadata=AT_LEAST_1)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class TrainingConfig:
     """What every training run is made of. Steps count optimizer steps.
 
@@ -45,22 +43,22 @@ class TrainingConfig:
 
     session: SessionConfig
     dataset: DatasetConfig
-    num_rows: int | None = attrs.field(default=None, validator=attrs.validators.optional(_AT_LEAST_1))
-    epochs: int = attrs.field(default=1, validator=_AT_LEAST_1)
-    batch_size: int = attrs.field(default=16, validator=_AT_LEAST_1)
-    learning_rate: float = attrs.field(default=2e-4, validator=attrs.validators.gt(0))
+    num_rows: int | None = attrs.field(default=None, metadata=AT_LEAST_1)
+    epochs: int = attrs.field(default=1, metadata=AT_LEAST_1)
+    batch_size: int = attrs.field(default=16, metadata=AT_LEAST_1)
+    learning_rate: float = attrs.field(default=2e-4, metadata=ABOVE_0)
     schedule: ScheduleKind = "linear"
-    warmup_steps: int = attrs.field(default=0, validator=_AT_LEAST_0)
+    warmup_steps: int = attrs.field(default=0, metadata=AT_LEAST_0)
     adam: AdamParams = AdamParams(grad_clip_norm=1.0)
-    max_length: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(2)))
+    max_length: int | None = attrs.field(default=None, metadata=within(Limits(at_least=2)))
     truncate: bool = False
     seed: int = 0
-    save_every: int = attrs.field(default=0, validator=_AT_LEAST_0)
-    eval_every: int = attrs.field(default=0, validator=_AT_LEAST_0)
+    save_every: int = attrs.field(default=0, metadata=AT_LEAST_0)
+    eval_every: int = attrs.field(default=0, metadata=AT_LEAST_0)
     evaluation: EvaluationConfig | None = None
-    resume_from: str | None = None
-    start_from: str | None = None
-    register_as: str | None = None
+    resume_from: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
+    start_from: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
+    register_as: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
 
     @property
     def is_measured(self) -> bool:

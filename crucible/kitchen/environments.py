@@ -9,6 +9,7 @@ from collections.abc import Callable
 import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, do, fail, perform, pure
+from crucible.fields import AT_LEAST_0, checked
 from crucible.kitchen.ports import AnsweredRow, EvaluationRequest, Evaluator
 from crucible.train.environments import EnvironmentFailed, Grade, ProblemEnv, environment_failure
 from crucible.train.errors import InvalidRequest, TrainError
@@ -23,7 +24,7 @@ def whole_text(text: str) -> str | None:
     return text
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class RowRules:
     """How rows become environments.
 
@@ -38,7 +39,7 @@ class RowRules:
     dataset: str
     extract: Callable[[str], str | None] = whole_text
     prefix: tuple[Message, ...] = ()
-    format_coef: float = 0.1
+    format_coef: float = attrs.field(default=0.1, metadata=AT_LEAST_0)
     needs_answer: bool = True
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from crucible.effects import Failure, Result, Success
+from crucible.fields import Limits, checked, within
 from crucible.train.errors import InvalidRequest, SequenceTooLong, TrainError
 from crucible.train.renderers import RenderedExample, Renderer, TrainOnWhat
 from crucible.train.types import ROLES, Datum, Message, Row, TensorData, message_of
@@ -70,12 +71,12 @@ def datum_of(example: RenderedExample) -> Datum:
     )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class DatumRules:
     """How rows become data. Rows longer than `max_length` tokens are an error, or cut at the end with `truncate`."""
 
     train_on: TrainOnWhat = TrainOnWhat.LAST_ASSISTANT_MESSAGE
-    max_length: int = attrs.field(validator=attrs.validators.ge(2))
+    max_length: int = attrs.field(metadata=within(Limits(at_least=2)))
     truncate: bool = False
 
 

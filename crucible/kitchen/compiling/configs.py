@@ -10,6 +10,7 @@ from typing import TypeVar
 import attrs
 
 from crucible.effects import Failure, Result, Success
+from crucible.fields import InvalidField
 from crucible.ir import (
     DatasetRef,
     DistillationSpec,
@@ -52,6 +53,8 @@ def config_of(experiment: Experiment) -> Result[object, tuple[Problem, ...]]:
         return Success(experiment)
     try:
         made = _made(experiment, training)
+    except InvalidField as error:
+        return Failure((error.problem.below("training"),))
     except (ValueError, TypeError) as error:
         return Failure((_placed(str(error), training),))
     problems = tuple(_placed(text, training) for text in made.problems())

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import attrs
 
 from crucible.effects import Port, Result
+from crucible.fields import AT_LEAST_0, AT_LEAST_1, Limits, checked, within
 from crucible.kitchen.errors import KitchenError
 from crucible.train.errors import Unavailable
 from crucible.train.types import FinishReason, Message, TokenUsage, ToolCall, ToolSpec
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class CompletionOptions:
     """How to complete.
 
@@ -30,10 +31,10 @@ class CompletionOptions:
         tool_choice: "auto", "none", "required", or the name of the tool that must be called.
     """
 
-    temperature: float = attrs.field(default=0.7, validator=attrs.validators.ge(0))
-    max_tokens: int = attrs.field(default=1024, validator=attrs.validators.ge(1))
-    top_p: float = attrs.field(default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)])
-    top_k: int = -1
+    temperature: float = attrs.field(default=0.7, metadata=AT_LEAST_0)
+    max_tokens: int = attrs.field(default=1024, metadata=AT_LEAST_1)
+    top_p: float = attrs.field(default=1.0, metadata=within(Limits(above=0, at_most=1)))
+    top_k: int = attrs.field(default=-1, metadata=within(Limits(at_least=-1)))
     stop_sequences: tuple[str, ...] = ()
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from crucible.effects import Port, Result
+from crucible.fields import AT_LEAST_0, AT_LEAST_1, FRACTION, NOT_EMPTY, SOME_UNIQUE, checked
 from crucible.kitchen.errors import KitchenError
 from crucible.train.errors import Unavailable
 
@@ -46,13 +47,13 @@ class Exchange:
         return self.response if self.edited_response is None else self.edited_response
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class TriggerThresholds:
     """When to train again: at which drift (0 to 1), below which quality (0 to 1), from how many new examples on."""
 
-    drift: float = attrs.field(default=0.2, validator=attrs.validators.ge(0))
-    quality: float = 0.7
-    num_examples: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
+    drift: float = attrs.field(default=0.2, metadata=AT_LEAST_0)
+    quality: float = attrs.field(default=0.7, metadata=AT_LEAST_0)
+    num_examples: int = attrs.field(default=1000, metadata=AT_LEAST_1)
 
 
 @attrs.frozen(kw_only=True)
@@ -64,16 +65,16 @@ class Trigger:
     threshold: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class CurationOptions:
     """Which examples to choose: at most `limit`, from these sources, with at least this score.
 
     Those that were trained on before (see `update_baseline`) are left out, unless `include_trained`.
     """
 
-    limit: int = attrs.field(default=100, validator=attrs.validators.ge(1))
-    sources: tuple[CurationSource, ...] = CURATION_SOURCES
-    min_score: float = 0.0
+    limit: int = attrs.field(default=100, metadata=AT_LEAST_1)
+    sources: tuple[CurationSource, ...] = attrs.field(default=CURATION_SOURCES, metadata=SOME_UNIQUE)
+    min_score: float = attrs.field(default=0.0, metadata=FRACTION)
     include_trained: bool = False
 
 
@@ -94,14 +95,14 @@ class CuratedExample:
     rejected: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class ExportOptions:
     """Where to write, and how.
 
     What is there already is never replaced: other rows go beside it, with a number in the name (`today~2.jsonl`).
     """
 
-    path: str = attrs.field(validator=attrs.validators.min_len(1))
+    path: str = attrs.field(metadata=NOT_EMPTY)
     format: ExportFormat = "jsonl"
 
 

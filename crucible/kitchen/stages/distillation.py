@@ -6,6 +6,7 @@ from typing import Literal, Never, TypeAlias
 import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, attempt, do, from_result, gather, perform, tell
+from crucible.fields import ABOVE_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.stage import pure_stage, stage
@@ -37,7 +38,7 @@ from crucible.train.types.trajectories import PolicyDatum, TokensWithLogprobs, T
 DistillationMode: TypeAlias = Literal["on_policy", "off_policy"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class DistillationConfig(OnPolicyConfig):
     """A distillation run. On the prompts of `evaluation` the KL to the teachers is measured too.
 
@@ -54,12 +55,12 @@ class DistillationConfig(OnPolicyConfig):
         tail: of `distillation_forward_kl`: what becomes of the probability of all other tokens (see `top_token_datum`).
     """
 
-    teachers: tuple[SamplingConfig, ...] = attrs.field(validator=attrs.validators.min_len(1))
+    teachers: tuple[SamplingConfig, ...] = attrs.field(metadata=NOT_EMPTY)
     mode: DistillationMode = "on_policy"
-    kl_coef: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
-    kl_discount: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
-    teacher_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
-    num_top: int = attrs.field(default=8, validator=attrs.validators.ge(1))
+    kl_coef: float = attrs.field(default=1.0, metadata=ABOVE_0)
+    kl_discount: float = attrs.field(default=0.0, metadata=FRACTION)
+    teacher_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
+    num_top: int = attrs.field(default=8, metadata=AT_LEAST_1)
     tail: Tail = "renormalise"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import attrs
 
 from crucible.effects import Do, fail, perform, tell
+from crucible.fields import AT_LEAST_1, NOT_EMPTY, checked
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import (
@@ -23,7 +24,7 @@ from crucible.telemetry.events import BaselineUpdated, FeedbackCurated, Feedback
 from crucible.train.errors import InvalidRequest
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class FeedbackConfig:
     """A feedback loop.
 
@@ -38,12 +39,12 @@ class FeedbackConfig:
         min_examples: fewer curated examples are an error, and nothing is trained.
     """
 
-    deployment_id: str = attrs.field(validator=attrs.validators.min_len(1))
+    deployment_id: str = attrs.field(metadata=NOT_EMPTY)
     export: ExportOptions
     retraining: SupervisedConfig
     thresholds: TriggerThresholds = TriggerThresholds()
     curation: CurationOptions = CurationOptions(sources=("user_edit", "high_quality"))
-    min_examples: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    min_examples: int = attrs.field(default=1, metadata=AT_LEAST_1)
 
     def problems(self) -> Sequence[str]:
         """Name what makes this configuration impossible, that of the retraining too."""

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from crucible.effects import Do, do, perform
+from crucible.fields import ABOVE_0, AT_LEAST_1, checked
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
@@ -32,10 +33,9 @@ from crucible.train.types.trajectories import PolicyDatum
 C_co = TypeVar("C_co", bound="OnPolicyConfig", covariant=True)
 S = TypeVar("S", bound="OnPolicyState[OnPolicyConfig]")
 S_co = TypeVar("S_co", bound="OnPolicyState[OnPolicyConfig]", covariant=True)
-_AT_LEAST_1 = attrs.validators.ge(1)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class OnPolicyConfig(TrainingConfig):
     """A run that trains on its own samples. `batch_size` counts prompts in one round of sampling.
 
@@ -47,11 +47,11 @@ class OnPolicyConfig(TrainingConfig):
         num_minibatches: optimizer steps in one such pass.
     """
 
-    group_size: int = attrs.field(default=4, validator=_AT_LEAST_1)
-    max_tokens: int = attrs.field(default=128, validator=_AT_LEAST_1)
-    temperature: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
-    policy_epochs: int = attrs.field(default=1, validator=_AT_LEAST_1)
-    num_minibatches: int = attrs.field(default=1, validator=_AT_LEAST_1)
+    group_size: int = attrs.field(default=4, metadata=AT_LEAST_1)
+    max_tokens: int = attrs.field(default=128, metadata=AT_LEAST_1)
+    temperature: float = attrs.field(default=1.0, metadata=ABOVE_0)
+    policy_epochs: int = attrs.field(default=1, metadata=AT_LEAST_1)
+    num_minibatches: int = attrs.field(default=1, metadata=AT_LEAST_1)
 
     @property
     def updates_per_batch(self) -> int:

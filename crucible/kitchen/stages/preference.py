@@ -6,6 +6,7 @@ from typing import Literal, Never, TypeAlias
 import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result, perform, tell
+from crucible.fields import ABOVE_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
@@ -32,7 +33,7 @@ PreferenceLossName: TypeAlias = Literal["dpo", "ipo", "simpo", "orpo", "kto", "b
 _WITHOUT_REFERENCE = frozenset({"simpo", "orpo", "bradley_terry"})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class PreferenceConfig(TrainingConfig):
     """A preference run: a training run on pairs of answers.
 
@@ -49,10 +50,10 @@ class PreferenceConfig(TrainingConfig):
     """
 
     loss: PreferenceLossName = "dpo"
-    beta: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
-    label_smoothing: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.lt(0.5)])
-    reference_path: str | None = None
-    reference_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
+    beta: float = attrs.field(default=0.1, metadata=ABOVE_0)
+    label_smoothing: float = attrs.field(default=0.0, metadata=within(Limits(at_least=0, below=0.5)))
+    reference_path: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
+    reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     held_out: DatasetConfig | None = None
 
     @property

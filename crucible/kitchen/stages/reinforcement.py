@@ -10,6 +10,7 @@ from typing import Generic, Never, Protocol, TypeVar
 import attrs
 
 from crucible.effects import Do, Eff, do, from_result
+from crucible.fields import AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, checked
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.outline import ports_within
 from crucible.kitchen.stage import Stage, stage
@@ -28,7 +29,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class ReinforcementConfig(OnPolicyConfig):
     """A reinforcement run: `batch_size` problems in a round, `group_size` episodes of each.
 
@@ -44,10 +45,10 @@ class ReinforcementConfig(OnPolicyConfig):
 
     algorithm: PolicyGradient = attrs.field(factory=reinforce)
     limits: RolloutLimits = RolloutLimits()
-    kl_coef: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
-    reference_path: str | None = None
-    reference_batch: int = attrs.field(default=16, validator=attrs.validators.ge(1))
-    max_staleness: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    kl_coef: float = attrs.field(default=0.0, metadata=AT_LEAST_0)
+    reference_path: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
+    reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
+    max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
 
 
 @attrs.frozen(kw_only=True)

@@ -5,6 +5,7 @@ from typing import Never
 import attrs
 
 from crucible.effects import Do, from_result, tell
+from crucible.fields import checked
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
@@ -19,7 +20,7 @@ from crucible.train.supervised import DatumRules, build_data
 from crucible.train.types import Datum
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class SupervisedConfig(TrainingConfig):
     """A supervised run: a training run, and which messages of a conversation it trains on."""
 

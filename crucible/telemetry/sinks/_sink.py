@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, TypeVar
 import attrs
 
 from crucible.effects import Failure, Json, Result, Success
+from crucible.fields import ABOVE_0, AT_LEAST_1, checked
 from crucible.telemetry.errors import StoreError, StoreFailed
 from crucible.telemetry.types import EventRecord, MetricPoint
 
@@ -52,7 +53,7 @@ class Sink(ABC):
         """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class SinkLimits:
     """How much a sink may cost.
 
@@ -62,9 +63,9 @@ class SinkLimits:
         records: that may wait for a sink that is slower than the run; those beyond are lost to it.
     """
 
-    seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
-    failures: int = attrs.field(default=3, validator=attrs.validators.ge(1))
-    records: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
+    seconds: float = attrs.field(default=30.0, metadata=ABOVE_0)
+    failures: int = attrs.field(default=3, metadata=AT_LEAST_1)
+    records: int = attrs.field(default=100_000, metadata=AT_LEAST_1)
 
 
 @attrs.frozen(kw_only=True)

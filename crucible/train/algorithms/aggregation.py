@@ -10,12 +10,13 @@ from typing import Literal, TypeAlias, assert_never
 
 import attrs
 
+from crucible.fields import AT_LEAST_1, checked
 from crucible.train.types.trajectories import PolicyDatum
 
 AggregationKind: TypeAlias = Literal["token_sum", "token_mean", "sequence_mean", "fixed_length"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class Aggregation:
     """How much each sampled token counts, with M tokens in the batch, R trajectories, and m tokens in the token's own.
 
@@ -27,7 +28,7 @@ class Aggregation:
     """
 
     kind: AggregationKind = "token_mean"
-    max_tokens: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    max_tokens: int = attrs.field(default=1, metadata=AT_LEAST_1)
 
 
 def token_weights(data: Sequence[PolicyDatum], aggregation: Aggregation) -> tuple[tuple[float, ...], ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from crucible.fields import checked
 from crucible.train.algorithms.advantages import Baseline, group_advantages, informative_groups
 from crucible.train.algorithms.aggregation import Aggregation, aggregated
 from crucible.train.algorithms.trajectories_to_data import trajectory_to_data
@@ -17,7 +18,7 @@ from crucible.train.types.training import LossFn
 from crucible.train.types.trajectories import PolicyDatum, TrajectoryGroup
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class BuiltInLoss:
     """A loss that backends compute themselves, with its settings: what `forward_backward` takes."""
 
@@ -25,7 +26,7 @@ class BuiltInLoss:
     loss_fn_config: Mapping[str, float] = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class PolicyGradient:
     """A policy-gradient algorithm.
 

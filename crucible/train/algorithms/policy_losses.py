@@ -6,7 +6,7 @@ advantage, r = p / q of a token, whose logarithm is held at 20 (`stable.MAX_LOG_
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import attrs
 
@@ -77,7 +77,7 @@ class ClippedSurrogate:
     clip_high: float = attrs.field(default=0.2, validator=attrs.validators.ge(0))
     dual_clip: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(1)))
     kl_coef: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
-    kl_estimator: KlEstimator = "k3"
+    kl_estimator: KlEstimator = attrs.field(default="k3", validator=attrs.validators.in_(get_args(KlEstimator)))
     reference_NT: Rows = ()
 
     def __attrs_post_init__(self) -> None:

@@ -1,14 +1,16 @@
 """Learning-rate schedules: the step's number to its learning rate."""
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import attrs
+
+from crucible.fields import ABOVE_0, AT_LEAST_0, FRACTION, checked
 
 ScheduleKind: TypeAlias = Literal["constant", "linear", "cosine", "exponential", "polynomial"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class Schedule:
     """A learning rate over `total_steps` steps.
 
@@ -26,12 +28,12 @@ class Schedule:
     Raises: ValueError when a number is out of its range.
     """
 
-    kind: ScheduleKind = attrs.field(default="linear", validator=attrs.validators.in_(get_args(ScheduleKind)))
-    peak: float = attrs.field(default=1e-4, validator=attrs.validators.ge(0))
-    warmup_steps: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    total_steps: int = attrs.field(default=1, validator=attrs.validators.ge(0))
-    final_fraction: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
-    power: float = attrs.field(default=2.0, validator=attrs.validators.gt(0))
+    kind: ScheduleKind = "linear"
+    peak: float = attrs.field(default=1e-4, metadata=AT_LEAST_0)
+    warmup_steps: int = attrs.field(default=0, metadata=AT_LEAST_0)
+    total_steps: int = attrs.field(default=1, metadata=AT_LEAST_0)
+    final_fraction: float = attrs.field(default=0.0, metadata=FRACTION)
+    power: float = attrs.field(default=2.0, metadata=ABOVE_0)
 
     def __attrs_post_init__(self) -> None:
         if self.kind == "exponential" and self.final_fraction == 0:

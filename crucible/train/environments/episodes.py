@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from crucible.effects import Failure, Result, Success
+from crucible.fields import AT_LEAST_1, checked
 from crucible.train.environments.interface import EnvironmentFailed, State, StepResult
 from crucible.train.types import ModelInput, Sample
 from crucible.train.types.trajectories import TokensWithLogprobs, Trajectory, Transition
@@ -12,14 +13,12 @@ from crucible.train.types.trajectories import TokensWithLogprobs, Trajectory, Tr
 R_co = TypeVar("R_co", covariant=True)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class RolloutLimits:
     """Where an episode is cut: after so many turns, or before a prompt of more tokens."""
 
-    max_turns: int = attrs.field(default=32, validator=attrs.validators.ge(1))
-    max_prompt_tokens: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
-    )
+    max_turns: int = attrs.field(default=32, metadata=AT_LEAST_1)
+    max_prompt_tokens: int | None = attrs.field(default=None, metadata=AT_LEAST_1)
 
     def allow(self, state: State[object], turns: int) -> bool:
         """Tell whether another turn may be taken."""

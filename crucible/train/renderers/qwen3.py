@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from crucible.fields import checked
 from crucible.train.renderers.base import ParsedResponse
 from crucible.train.renderers.images import qwen3_vl_chunk
 from crucible.train.renderers.layout import Span
@@ -49,7 +50,7 @@ _TOOLS_END = (
 )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class Qwen3:
     """The form of Qwen3 and Qwen3-VL.
 

@@ -6,6 +6,7 @@ import math
 import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result, perform
+from crucible.fields import AT_LEAST_1, NOT_EMPTY, checked
 from crucible.train.errors import BackendFailed, TrainError
 from crucible.train.ports import EmbeddingClient, LLMClient
 from crucible.train.types import ChatOptions, ChatResponse, Message, Vector, text_of
@@ -44,12 +45,12 @@ def _similarity(first: Vector, second: Vector) -> Result[float, TrainError]:
         return Failure(BackendFailed(message=f"an embedding cannot be compared: {error}"))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class Rubric:
     """What a judge goes by: the criteria in words, and how many points there are, from 0 to `points`."""
 
-    criteria: str = attrs.field(validator=attrs.validators.min_len(1))
-    points: int = attrs.field(default=10, validator=attrs.validators.ge(1))
+    criteria: str = attrs.field(metadata=NOT_EMPTY)
+    points: int = attrs.field(default=10, metadata=AT_LEAST_1)
 
 
 @attrs.frozen(kw_only=True)

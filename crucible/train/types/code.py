@@ -4,11 +4,13 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from crucible.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, Limits, checked, within
+
 CodeEnding: TypeAlias = Literal["exited", "killed", "timed_out", "cpu_exceeded", "output_exceeded", "disk_exceeded"]
 """How a program ended: by itself, by a signal, or by one of its limits."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class CodeLimits:
     """What a program may use.
 
@@ -21,12 +23,12 @@ class CodeLimits:
         num_processes: at once, the program itself included; a handler may count threads too when it is above 1.
     """
 
-    wall_seconds: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))
-    cpu_seconds: int = attrs.field(default=10, validator=attrs.validators.ge(1))
-    memory_bytes: int = attrs.field(default=512 * 2**20, validator=attrs.validators.ge(64 * 2**20))
-    output_bytes: int = attrs.field(default=2**20, validator=attrs.validators.ge(0))
-    disk_bytes: int = attrs.field(default=16 * 2**20, validator=attrs.validators.ge(2**16))
-    num_processes: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    wall_seconds: float = attrs.field(default=10.0, metadata=ABOVE_0)
+    cpu_seconds: int = attrs.field(default=10, metadata=AT_LEAST_1)
+    memory_bytes: int = attrs.field(default=512 * 2**20, metadata=within(Limits(at_least=64 * 2**20)))
+    output_bytes: int = attrs.field(default=2**20, metadata=AT_LEAST_0)
+    disk_bytes: int = attrs.field(default=16 * 2**20, metadata=within(Limits(at_least=2**16)))
+    num_processes: int = attrs.field(default=1, metadata=AT_LEAST_1)
 
 
 @attrs.frozen(kw_only=True)

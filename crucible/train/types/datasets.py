@@ -5,21 +5,23 @@ from typing import TypeAlias
 
 import attrs
 
+from crucible.fields import NOT_EMPTY, checked
+
 Row: TypeAlias = Mapping[str, object]
 """One example as it is stored: column name to JSON-like value."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class DatasetConfig:
     """Which dataset to load.
 
     `name` is a hub id, a local file or a task's name; each handler says which it takes. `options` go to the handler.
     """
 
-    name: str = attrs.field(validator=attrs.validators.min_len(1))
-    split: str = "train"
-    config: str | None = None
-    revision: str | None = None
+    name: str = attrs.field(metadata=NOT_EMPTY)
+    split: str = attrs.field(default="train", metadata=NOT_EMPTY)
+    config: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
+    revision: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
     streaming: bool = False
     options: Mapping[str, object] = attrs.field(factory=dict)
 

@@ -5,14 +5,16 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from crucible.fields import NOT_EMPTY, checked
+
 RepoType: TypeAlias = Literal["model", "dataset", "space"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class HubRepo:
     """Which repository, at which revision (a branch, a tag, a commit; the default branch when None)."""
 
-    id: str = attrs.field(validator=attrs.validators.min_len(1))
+    id: str = attrs.field(metadata=NOT_EMPTY)
     type: RepoType = "model"
     revision: str | None = None
 

@@ -5,12 +5,13 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from crucible.fields import AT_LEAST_0, AT_LEAST_1, Limits, checked, within
 from crucible.train.types.messages import Message, ToolSpec
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class ChatOptions:
     """How to answer. None leaves it to the model's own default.
 
@@ -27,9 +28,9 @@ class ChatOptions:
     """
 
     model: str | None = None
-    temperature: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(0)))
-    max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
-    top_p: float | None = None
+    temperature: float | None = attrs.field(default=None, metadata=AT_LEAST_0)
+    max_tokens: int | None = attrs.field(default=None, metadata=AT_LEAST_1)
+    top_p: float | None = attrs.field(default=None, metadata=within(Limits(above=0, at_most=1)))
     stop: tuple[str, ...] = ()
     seed: int | None = None
     tools: tuple[ToolSpec, ...] = ()

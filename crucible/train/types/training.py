@@ -5,32 +5,35 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from crucible.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
+
 T = TypeVar("T")
+_DECAY = within(Limits(at_least=0, below=1))
 
 LossFn: TypeAlias = Literal["cross_entropy", "importance_sampling", "ppo", "cispo", "dro"]
 """Names of the losses that a backend computes itself, as in the Tinker API. All are sums over tokens."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class LoraConfig:
     """Low-rank adapters: which layers get one, and of what rank (Hu et al. 2021, arXiv 2106.09685)."""
 
-    rank: int = attrs.field(default=16, validator=attrs.validators.ge(1))
-    alpha: float = attrs.field(default=32.0, validator=attrs.validators.gt(0))
+    rank: int = attrs.field(default=16, metadata=AT_LEAST_1)
+    alpha: float = attrs.field(default=32.0, metadata=ABOVE_0)
     seed: int = 0
     train_mlp: bool = True
     train_attn: bool = True
     train_unembed: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class SessionConfig:
     """What a training session starts from.
 
     `model` is a hub id, a local directory or a `.gguf` file; each handler says which it takes.
     """
 
-    model: str = attrs.field(validator=attrs.validators.min_len(1))
+    model: str = attrs.field(metadata=NOT_EMPTY)
     lora: LoraConfig = LoraConfig()
     metadata: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -49,16 +52,16 @@ class TrainingSession:
     metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class AdamParams:
     """One AdamW step (Loshchilov & Hutter 2019). `grad_clip_norm` 0 means no clipping. Defaults as in the Tinker API."""
 
-    learning_rate: float = attrs.field(default=1e-4, validator=attrs.validators.ge(0))
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-12
-    weight_decay: float = 0.0
-    grad_clip_norm: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    learning_rate: float = attrs.field(default=1e-4, metadata=AT_LEAST_0)
+    beta1: float = attrs.field(default=0.9, metadata=_DECAY)
+    beta2: float = attrs.field(default=0.95, metadata=_DECAY)
+    eps: float = attrs.field(default=1e-12, metadata=ABOVE_0)
+    weight_decay: float = attrs.field(default=0.0, metadata=AT_LEAST_0)
+    grad_clip_norm: float = attrs.field(default=0.0, metadata=AT_LEAST_0)
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from crucible.fields import ABOVE_0, checked
 from crucible.kitchen.handlers.blobs._errors import of_s3
 from crucible.kitchen.handlers.blobs._places import Place
 from crucible.kitchen.handlers.files import RefusedError
@@ -25,7 +26,7 @@ def _without_credentials(config: "S3Config", field: "attrs.Attribute[str | None]
         raise ValueError("the endpoint has credentials in it: give them as key and secret")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class S3Config:
     """Where an S3 service is, and how to be let in.
 
@@ -45,7 +46,7 @@ class S3Config:
     secret: str | None = attrs.field(default=None, repr=False)
     token: str | None = attrs.field(default=None, repr=False)
     anonymous: bool = False
-    seconds: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
+    seconds: float = attrs.field(default=60.0, metadata=ABOVE_0)
 
 
 class S3Place(Place):

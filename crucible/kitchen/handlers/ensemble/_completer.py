@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from crucible.effects import Failure, Handlers, Result, Success, perform
+from crucible.fields import FRACTION, checked
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.ensemble._llm import ballot_of, total
 from crucible.kitchen.handlers.ensemble._polling import Ask, Chosen, Poll, Rule
@@ -70,12 +71,12 @@ def confidence(completion: Completion) -> float | None:
     return math.exp(math.fsum(completion.logprobs) / len(completion.logprobs))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class Surest:
     """The rule that takes the completion whose model is surest of it; the first declared of equals."""
 
     order: tuple[str, ...]
-    enough: float = attrs.field(validator=[attrs.validators.ge(0), attrs.validators.le(1)])
+    enough: float = attrs.field(metadata=FRACTION)
 
     def is_decided(self, answers: Mapping[str, Completion], waiting: Sequence[str]) -> bool:
         """Tell whether one is sure enough."""

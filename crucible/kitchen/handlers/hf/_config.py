@@ -4,13 +4,15 @@ from pathlib import Path
 
 import attrs
 
+from crucible.fields import AT_LEAST_1, checked
+
 
 def _positive(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
     if not value > 0:
         raise ValueError(f"{attribute.name} must be more than 0, not {value}")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class HfConfig:
     """Which hub, as whom, and where what was fetched is kept.
 
@@ -28,7 +30,7 @@ class HfConfig:
     timeout_seconds: float = attrs.field(default=60.0, validator=_positive)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class InferenceConfig:
     """Which served model, and as whom it is asked.
 
@@ -45,4 +47,4 @@ class InferenceConfig:
     url: str | None = None
     token: str | None = attrs.field(default=None, repr=False)
     timeout_seconds: float = attrs.field(default=120.0, validator=_positive)
-    limit: int = attrs.field(default=8, validator=attrs.validators.ge(1))
+    limit: int = attrs.field(default=8, metadata=AT_LEAST_1)

@@ -5,13 +5,14 @@ from pathlib import Path
 import attrs
 
 from crucible.effects import Handlers
+from crucible.fields import AT_LEAST_1, checked
 from crucible.kitchen.handlers.sentence_transformers._embeddings import LocalEmbeddings
 from crucible.train.ports import EmbeddingClient
 
 __all__ = ["EmbeddingConfig", "LocalEmbeddings", "embeddings"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class EmbeddingConfig:
     """How a model is run.
 
@@ -21,7 +22,7 @@ class EmbeddingConfig:
     """
 
     device: str | None = None
-    texts_at_once: int = attrs.field(default=32, validator=attrs.validators.ge(1))
+    texts_at_once: int = attrs.field(default=32, metadata=AT_LEAST_1)
 
 
 def embeddings(model: Path | str, config: EmbeddingConfig = EmbeddingConfig()) -> Handlers[EmbeddingClient]:

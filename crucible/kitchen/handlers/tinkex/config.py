@@ -5,13 +5,14 @@ from typing import Literal
 
 import attrs
 
+from crucible.fields import ABOVE_0, AT_LEAST_1, Limits, checked, within
 from crucible.train.types import Tokenizer
 
 HOSTED = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 """Where the SDK goes when nothing says otherwise."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked)
 class TinkerConfig:
     """How to reach a Tinker server.
 
@@ -35,12 +36,12 @@ class TinkerConfig:
 
     base_url: str | None = None
     api_key: str | None = attrs.field(default=None, repr=False)
-    connect_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
-    request_seconds: float = attrs.field(default=1800.0, validator=attrs.validators.gt(0))
-    connect_attempts: int = attrs.field(default=4, validator=attrs.validators.ge(1))
-    ttl_seconds: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(3600)))
+    connect_seconds: float = attrs.field(default=30.0, metadata=ABOVE_0)
+    request_seconds: float = attrs.field(default=1800.0, metadata=ABOVE_0)
+    connect_attempts: int = attrs.field(default=4, metadata=AT_LEAST_1)
+    ttl_seconds: int | None = attrs.field(default=None, metadata=within(Limits(at_least=3600)))
     sampler_weights: Literal["saved", "live"] = "saved"
-    max_length: int = attrs.field(default=32_768, validator=attrs.validators.ge(1))
+    max_length: int = attrs.field(default=32_768, metadata=AT_LEAST_1)
     tokenizer: Tokenizer | None = None
 
     @property
