@@ -30,6 +30,7 @@ from crucible.engine.errors import (
     SequenceTooLongError,
     StepError,
     UnknownLossError,
+    UnsupportedModelError,
 )
 from crucible.engine.loading import LoadedModel, load_model, wrap_model
 from crucible.engine.lora import AdapterWeights
@@ -82,6 +83,7 @@ __all__ = [
     "StepOutput",
     "Trainer",
     "UnknownLossError",
+    "UnsupportedModelError",
     "load_model",
     "read_adapter",
     "remove_directory",

@@ -3,6 +3,7 @@
 EngineError
  +-- ModelNotFoundError        nothing at that id or path, or the network is out of reach
  +-- ModelLoadError            something is there, and it cannot be loaded
+ +-- UnsupportedModelError     a model that this engine would train or sample wrongly
  +-- LoraTargetError           no module of the model carries a targeted name
  +-- BatchError
  |    +-- EmptyBatchError      no example, or no trained token
@@ -36,6 +37,10 @@ class ModelNotFoundError(EngineError):
 
 class ModelLoadError(EngineError):
     """A model was found and could not be loaded; the message holds the reason."""
+
+
+class UnsupportedModelError(EngineError):
+    """The model loads, and this engine would train or sample it wrongly; the message names its type and the reason."""
 
 
 class LoraTargetError(EngineError):

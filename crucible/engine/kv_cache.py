@@ -33,9 +33,9 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = keys, values
         return keys, values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only these rows (a row may be named more than once)."""
-        super().batch_select_indices(indices)
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep only these rows (a row may be named more than once). The argument has transformers' name."""
+        super().reorder_cache(beam_idx)  # type: ignore[arg-type]  # transformers means any tensor of integers
         self._buffers = ()
 
     def _pairs(self, key_states: Tensor, value_states: Tensor) -> tuple[tuple[Tensor, Any], tuple[Tensor, Any]]:

@@ -13,8 +13,11 @@ import torch
 from torch import nn
 
 from crucible.engine.errors import ModelLoadError, ModelNotFoundError
+from crucible.engine.trial import require_forward
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+UNLIMITED = 1_048_576
+"""Context of a model that names no limit, in tokens: recurrent ones carry a state of one size, whatever they read."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -90,19 +93,32 @@ def _quiet() -> Iterator[None]:
 
 
 def wrap_model(model: nn.Module, tokenizer: Any, *, name: str) -> LoadedModel:
-    """Freeze `model` in place and describe it. For models made in memory; `load_model` ends here too."""
+    """Freeze `model` in place and describe it. For models made in memory; `load_model` ends here too.
+
+    Raises:
+        ModelLoadError: it cannot be run; names its type and the reason.
+    """
     model.requires_grad_(False).eval()
+    require_forward(model)
     described: Any = model  # Any: configuration fields are read dynamically
     text = described.config.get_text_config()
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         name=name,
-        max_length=int(text.max_position_embeddings),
+        max_length=_max_length(text, tokenizer),
         vocab_size=int(described.get_input_embeddings().weight.shape[0]),
         eos_ids=_eos_ids(described, tokenizer),
         fingerprint=_fingerprint(model),
     )
+
+
+def _max_length(config: Any, tokenizer: Any) -> int:
+    """Return the context limit: the model's, its tokenizer's where it has none, or `UNLIMITED`. Any: as in `LoadedModel`."""
+    for name in ("max_position_embeddings", "max_seq_len"):
+        if isinstance(limit := getattr(config, name, None), int) and limit > 0:
+            return limit
+    return min(int(getattr(tokenizer, "model_max_length", UNLIMITED)), UNLIMITED)
 
 
 def _looks_like_path(source: str) -> bool:

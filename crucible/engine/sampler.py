@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crucible.engine.attention import has_plain_attention, use_packed_attention
+from crucible.engine.attention import use_packed_attention
 from crucible.engine.batch import Limits, check_examples, split
 from crucible.engine.errors import EmptyBatchError, InvalidExampleError, SamplingError, SequenceTooLongError
 from crucible.engine.loading import LoadedModel
@@ -22,6 +22,7 @@ from crucible.engine.losses import CROSS_ENTROPY
 from crucible.engine.passes import Setting, run_pass
 from crucible.engine.scoring import row_top_logprobs
 from crucible.engine.stopping import stop_rule
+from crucible.engine.trial import can_pack, require_decoding
 from crucible.engine.values import Example, Sampled, Sampling
 
 
@@ -39,6 +40,7 @@ class Sampler:
 
     Raises:
         CheckpointMismatchError: the adapter does not fit the base.
+        UnsupportedModelError: the model can be trained and not sampled; see `trial`.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class Sampler:
         model: Any = loaded.model  # Any: transformers models have no useful static type
         self._loaded, self._max_rows = loaded, max_rows
         self._model: Any = merged(model, weights, base=loaded.fingerprint) if weights else share_tree(model)
-        self._plain = has_plain_attention(self._model)
+        self._plain = can_pack(self._model)
+        require_decoding(self._model, plain=self._plain)
         scoring: nn.Module = share_tree(self._model)
         if self._plain:
             use_packed_attention(scoring)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import torch
 
 from crucible.engine.adam import AdamState, adam_update, clip_factor, global_norm
-from crucible.engine.attention import has_plain_attention, use_packed_attention
+from crucible.engine.attention import use_packed_attention
 from crucible.engine.batch import CheckedExample, Limits, Positions, check_examples
 from crucible.engine.checkpoint import adapter_files, read_training, training_files
 from crucible.engine.custom_loss import CustomLoss, run_custom, with_weights
@@ -27,6 +27,7 @@ from crucible.engine.losses import CROSS_ENTROPY, find_loss
 from crucible.engine.passes import Setting, TokenTerms, run_pass
 from crucible.engine.precision import bfloat16_is_native
 from crucible.engine.training_state import Mutable, parameters_of, restore, state_tensors
+from crucible.engine.trial import can_pack
 from crucible.engine.values import Adam, Example, LoraSpec, LossOutput, StepOutput
 
 NO_CONFIG: Mapping[str, float] = MappingProxyType({})
@@ -63,7 +64,7 @@ class Trainer:
         native = autocast and bfloat16_is_native(where)
         generator = torch.Generator(device=where).manual_seed(lora.seed)
         layers = attach(model, lora, generator, weight_dtype=torch.bfloat16 if native else None)
-        packable = has_plain_attention(model)
+        packable = can_pack(model)
         if packable:
             use_packed_attention(model)
         limits = Limits(

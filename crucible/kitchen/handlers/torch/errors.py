@@ -10,6 +10,7 @@ from crucible.train.errors import (
     SequenceTooLong,
     StorageFailed,
     TrainError,
+    Unsupported,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def error_of(error: "EngineError", about: str) -> TrainError:
             found = StorageFailed(path=about, message=str(error))
         case engine.BatchError() | engine.LossError() | engine.SamplingError() | engine.LoraTargetError():
             found = InvalidRequest(message=str(error))
+        case engine.UnsupportedModelError():
+            found = Unsupported(feature=f"this model: {error}", backend="the torch handler")
         case engine.NoGradientError():
             found = InvalidRequest(message=str(error))
         case _:
