@@ -164,7 +164,7 @@ class TestGradients:
 
     def test_packed_equals_rows_of_their_own(self, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
         packed = warmed(tiny)
-        monkeypatch.setattr("crucible.engine.trainer.has_plain_attention", lambda model: False)
+        monkeypatch.setattr("crucible.engine.trainer.can_pack", lambda model: False)
         plain = warmed(tiny)
         one, two = (trainer.forward_backward(BATCH, "cross_entropy") for trainer in (packed, plain))
         for mine, theirs in zip(one.logprobs, two.logprobs, strict=True):
