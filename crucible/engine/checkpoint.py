@@ -130,9 +130,9 @@ def read_adapter(directory: Path) -> AdapterWeights:
             metadata: dict[str, str] = file.metadata() or {}
             tensors = _paired({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # not a mapping
         spec = _spec_of(config)
-    except (SafetensorError, ValueError, KeyError) as error:
+        base, step = metadata.get("crucible_base", ""), int(metadata.get("crucible_step", "0"))
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:  # JSON that is another's too
         raise CheckpointError(f"the adapter at {directory} is damaged or no plain LoRA adapter: {error}") from error
-    base, step = metadata.get("crucible_base", ""), int(metadata.get("crucible_step", "0"))
     return AdapterWeights(spec=spec, tensors=tensors, base=base, step=step)
 
 

@@ -61,6 +61,9 @@ def outcome(work: Callable[[], A], *, about: str, token: str | None) -> Result[A
         return Failure(error_of(error, about, token))
     except RuntimeError as error:  # what failed in a thread, or in the native part, of the SDK
         return Failure(error_of(error.__cause__ or error, about, token))
+    except Exception as error:  # noqa: BLE001  # whatever an SDK stumbles over in an answer that it does not know
+        why = f"{type(error).__name__}: {_shown(error, token)}"
+        return Failure(BackendFailed(message=f"{about}: the answer cannot be read ({why}); is another service there?"))
 
 
 def http_error() -> type[Exception]:

@@ -193,3 +193,8 @@ def about(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         fix = "look at the folder, its rights and the space left"
         raise RefusedError(StorageFailed(path=str(path), message=str(error).splitlines()[0], fix=fix)) from error
+    except RefusedError:
+        raise
+    except Exception as error:  # its JSON is of something else, or LanceDB's native part gave up
+        fix = "bring it back from a copy, or delete it and make it anew"
+        raise RefusedError(StorageFailed(path=str(path), message=f"it is damaged ({error})", fix=fix)) from error

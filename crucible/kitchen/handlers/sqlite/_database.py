@@ -63,13 +63,8 @@ class Database:
                 return Success(done)
         except StoppedError as stopped:
             return Failure(stopped.error)
-        except sqlite3.Error as error:
-            return Failure(self._failed(str(error), fix_of(error)))
-        except UnusableDatabaseError as error:
-            return Failure(self._failed(error.message, error.fix))
-        except OSError as error:
-            fix = "look at the folder, its rights and the space left"
-            return Failure(self._failed(error.strerror or str(error), fix))
+        except (sqlite3.Error, UnusableDatabaseError, OSError, ValueError, TypeError, LookupError) as error:
+            return Failure(StorageFailed(path=str(self.path), message=_message_of(error), fix=_fix_of(error)))
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -80,5 +75,26 @@ class Database:
                 connection.execute("PRAGMA synchronous=FULL")
                 yield connection
 
-    def _failed(self, message: str, fix: str) -> StorageFailed:
-        return StorageFailed(path=str(self.path), message=message, fix=fix)
+
+def _message_of(error: Exception) -> str:
+    match error:
+        case UnusableDatabaseError():
+            return error.message
+        case OSError():
+            return error.strerror or str(error)
+        case sqlite3.Error():
+            return str(error)
+        case _:
+            return f"it holds something else than was written ({error})"
+
+
+def _fix_of(error: Exception) -> str:
+    match error:
+        case UnusableDatabaseError():
+            return error.fix
+        case OSError():
+            return "look at the folder, its rights and the space left"
+        case sqlite3.Error():
+            return fix_of(error)
+        case _:
+            return "move the file away, or bring it back from a copy: it is damaged"

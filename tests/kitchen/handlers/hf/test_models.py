@@ -4,10 +4,12 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import attrs
 import pytest
 
-from crucible.effects import Handlers, gather, perform, retry
+from crucible.effects import Failure, Handlers, Result, gather, perform, retry
 from crucible.kitchen.handlers import hf
 from crucible.testing import check_embedding_client, check_llm_client
 from crucible.train.errors import (
@@ -20,10 +22,12 @@ from crucible.train.errors import (
     Unavailable,
     is_transient,
 )
-from crucible.train.ports import EmbeddingClient, LLMClient
+from crucible.train.ports import DatasetStore, EmbeddingClient, HubClient, LLMClient
 from crucible.train.types import (
     ChatOptions,
     ChatResponse,
+    DatasetConfig,
+    HubRepo,
     ImagePart,
     Message,
     TextPart,
@@ -34,7 +38,7 @@ from crucible.train.types import (
 )
 from tests.kitchen.handlers.hf.conftest import CANARY
 from tests.kitchen.handlers.hf.model_server import ANSWER, ModelSite
-from tests.kitchen.handlers.hf.servers import Answer, of_json, serving
+from tests.kitchen.handlers.hf.servers import Answer, Asked, Site, of_json, serving
 
 HELLO = (Message(role="user", content="Hello"),)
 SCHEMA = {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}
@@ -307,3 +311,39 @@ class TestTheToken:
         hf.embeddings(asked).run(perform(EmbeddingClient.embed_texts, ["a"])).unwrap()
         assert [one.headers["authorization"] for one in model.asked] == [f"Bearer {CANARY}"] * 2
         assert CANARY not in caplog.text
+
+
+ODD_ANSWERS = [
+    Answer(200, b"<html>log in</html>", {"Content-Type": "text/html"}),
+    Answer(200, b""),
+    Answer(200, b'{"choices": [', {"Content-Type": "application/json"}),
+    Answer(200, bytes(range(256)), {"Content-Type": "application/json"}),
+    *map(of_json, [None, [], [1, "x", None], {}, 7, {"choices": []}, {"choices": [{"message": None}]}, [[["x"]]]]),
+    of_json({"choices": [{"index": 0, "message": {"role": "assistant", "content": 7}}], "usage": "x"}),
+    of_json({"data": [{"embedding": ["a"], "index": 0}, {"embedding": None, "index": 7}]}),
+    of_json({"sha": None, "siblings": [{"rfilename": None}]}),
+    of_json({"id": "o/d", "sha": "x" * 40, "siblings": "none"}),
+]
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS, ids=range(len(ODD_ANSWERS)))
+def test_an_answer_of_another_service_is_an_error_value(answer: Answer, tmp_path: Path) -> None:
+    class Another(Site):
+        def answer(self, asked: Asked) -> Answer:
+            return answer
+
+    with serving(Another()) as url:
+        asked = hf.InferenceConfig(url=f"{url}/v1", model="small", timeout_seconds=5.0)
+        home = hf.HfConfig(endpoint=url, cache=tmp_path, timeout_seconds=5)
+        repo = HubRepo(id="o/d", type="dataset")
+        texts = perform(EmbeddingClient.embed_texts, ["a", "b"])
+        results: list[Result[object, TrainError]] = [
+            *(make(asked).run(perform(LLMClient.chat, HELLO)) for make in MAKERS),
+            hf.embeddings(asked).run(texts),
+            hf.embeddings(attrs.evolve(asked, url=url)).run(texts),
+            hf.hub(home).run(perform(HubClient.get_info, repo)),
+            hf.hub(home).run(perform(HubClient.snapshot, repo)),
+            hf.datasets(home).run(perform(DatasetStore.load_dataset, DatasetConfig(name="o/d"))),
+        ]
+    assert [result for result in results if not isinstance(result, Failure)] == []
+    assert all(str(result.failure()) for result in results)
