@@ -9,6 +9,7 @@ from crucible.effects._hooks import Hooks
 from crucible.effects._journal import Entry, Journal, JournalError
 from crucible.effects._path import Path, show_path
 from crucible.effects._port import Port, is_repeatable, not_repeatable, port_of
+from crucible.effects._raised import excepting, expecting
 from crucible.effects._result import Failure, Result, Success, fold
 from crucible.effects._run import Writer
 from crucible.effects._stream import fold_stream
@@ -19,7 +20,6 @@ from crucible.effects._structured import (
     bracket,
     choice,
     current_path,
-    expecting,
     flush,
     gather,
     handled_ports,
@@ -128,6 +128,7 @@ __all__ = [
     "do",
     "each_call",
     "encode",
+    "excepting",
     "expecting",
     "fail",
     "failing",

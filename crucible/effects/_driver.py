@@ -140,7 +140,7 @@ async def _advance(run: Run, scope: Scope, stack: list[Frame], node: Any) -> Any
                 await _abandon(run, scope, stack, cancelled)
             raise
         except BaseException as error:
-            scope, node = _unwind(scope, stack, error)
+            scope, node = _unwind(scope, stack, error, of_handler=kind is Perform)  # type: ignore[possibly-undefined]  # set first
 
 
 async def _abandon(run: Run, scope: Scope, stack: list[Frame], cancelled: BaseException) -> None:
@@ -170,8 +170,10 @@ async def _abandon(run: Run, scope: Scope, stack: list[Frame], cancelled: BaseEx
         raise error
 
 
-def _unwind(scope: Scope, stack: list[Frame], error: BaseException) -> tuple[Scope, Node]:
+def _unwind(scope: Scope, stack: list[Frame], error: BaseException, *, of_handler: bool) -> tuple[Scope, Node]:
     """Throw `error` up the stack to the first frame that goes on, and give what it goes on with."""
+    if of_handler and not isinstance(error, Failed):
+        setattr(error, _OF_HANDLER, True)
     _note(error, scope)
     while stack:
         frame = stack.pop()
@@ -224,6 +226,11 @@ def _thrown(result: object, node: Node) -> BaseException:
     return TypeError(f"the handler of {node!r} must answer with a Result (Success or Failure); it gave {result!r}")
 
 
+def is_of_handler(defect: Exception) -> bool:
+    """Tell whether a handler, or a layer around it, raised an exception, and not the program."""
+    return getattr(defect, _OF_HANDLER, False)
+
+
 def _note(error: BaseException, scope: Scope) -> None:
     """Say once, on the exception itself, where in the computation it was raised."""
     if isinstance(error, Failed):
@@ -232,5 +239,6 @@ def _note(error: BaseException, scope: Scope) -> None:
         error.add_note(_NOTE + show_path(scope.path))
 
 
+_OF_HANDLER = "_crucible_of_handler"
 _NOTE = "in crucible path "
 _WAITING = frozenset({Map, Bind, Lash, Alt, Attempt})

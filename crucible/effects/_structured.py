@@ -25,7 +25,6 @@ R2 = TypeVar("R2")
 R3 = TypeVar("R3")
 R_contra = TypeVar("R_contra", contravariant=True)
 W = TypeVar("W", bound=Writer)
-X = TypeVar("X", bound=Exception)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -189,25 +188,6 @@ def timeout(eff: Eff[A, E, R], *, seconds: float) -> Eff[A, E | TimedOut, R]:
         if limit.cancelled_caught:
             raise Failed(TimedOut(seconds=seconds))
         return value
-
-    return Native(step)
-
-
-def expecting(eff: Eff[A, E, R], kind: type[X]) -> Eff[A, E | X, R]:
-    """Make a typed failure of an exception of class `kind` that leaves `eff`; its finalizers have run by then.
-
-    What a layer raises to stop a run, `OverBudget` say, is so part of the result, where the caller expects it.
-
-    >>> from crucible.effects import Handlers, pure
-    >>> Handlers.none().run(expecting(pure(0).map(lambda n: 1 // n), ZeroDivisionError))
-    <Failure: integer division or modulo by zero>
-    """
-
-    async def step(run: Run, scope: Scope) -> A:
-        try:
-            return await evaluate(run, scope, eff)
-        except kind as error:
-            raise Failed(error) from error
 
     return Native(step)
 
