@@ -124,6 +124,9 @@ class ReinforcementSpec(OnPolicySpec):
         reference_batch: sequences in one request to the reference.
         asynchronous: sample the next rounds while this one is learned from.
         max_staleness: when asynchronous: rounds that the policy may be older than the one it teaches.
+        max_failed_share: of the episodes of a round: `max_failing_rounds` in a row of which a greater share failed stop the run,
+            once it has saved a checkpoint; 1.0 for never.
+        max_failing_rounds: how many such rounds stop it.
     """
 
     method: Literal["reinforcement"] = attrs.field(default="reinforcement", init=False)
@@ -135,6 +138,8 @@ class ReinforcementSpec(OnPolicySpec):
     reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     asynchronous: bool = False
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
+    max_failed_share: float = attrs.field(default=0.5, metadata=within(Limits(at_least=0, at_most=1)))
+    max_failing_rounds: int = attrs.field(default=3, metadata=AT_LEAST_1)
 
     @rule("group_size", "algorithm")
     def _compares_with_something(self) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do, fold_stream, gather, scoped
+from crucible.effects import Do, Eff, Result, do, fold_stream, from_result, gather, scoped
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.outline import Kind, Outline, name_of, ports_of
 from crucible.kitchen.stage import Stage, Undo, as_stage
@@ -88,6 +88,21 @@ def conditional(
         then = Outline(kind="branch", name="then", parts=outline.parts)
         outline = attrs.evolve(outline, parts=(then, _around("branch", "else", other)))
     return Stage(outline, execute)
+
+
+def checked(
+    part: Callable[[Context[S]], Eff[Context[T], E, R]], check: Callable[[S, T], Result[None, E2]]
+) -> Stage[Context[S], Context[T], E | E2, R]:
+    """Run `part`, and fail where `check` of the state before and the state after it does."""
+    inner = as_stage(part)
+
+    @do
+    def execute(context: Context[S], undo: list[Undo]) -> Do[E | E2, R, Context[T]]:
+        after = yield from inner.execute(context, undo)
+        yield from from_result(check(context.state, after.state))
+        return after
+
+    return Stage(inner.outline, execute)
 
 
 def parallel(

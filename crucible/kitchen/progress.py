@@ -11,6 +11,8 @@ from crucible.telemetry.events import (
     DatasetBuilt,
     DatasetLoaded,
     DistillationStep,
+    EpisodesFailed,
+    EqualPairs,
     EvaluationCompleted,
     PreferenceStep,
     ReinforcementStep,
@@ -66,6 +68,13 @@ class RunProgress:
                 self._trained(
                     event.step, f"training, KL to the teacher {event.metrics.get('teacher_kl', math.nan):.3f}"
                 )
+            case EpisodesFailed():
+                row = "" if event.row is None else f", first on row {event.row} {event.shown}"
+                self._say(f"step {event.step}: {event.num_failed} episodes failed{row}: {event.error}")
+            case EqualPairs():
+                cut = f", {event.num_cut} of them only once they are cut" if event.num_cut else ""
+                data = f"{event.dataset}, split {event.split}, first row {event.row}"
+                self._say(f"{event.num_equal} of {event.num_pairs} pairs of {data}, left out: two equal answers{cut}")
             case EvaluationCompleted():
                 scores = ", ".join(f"{name} {value:.1%}" for name, value in event.metrics.items())
                 self._say(f"step {event.step}: {scores} on {event.num_examples} held-out examples")

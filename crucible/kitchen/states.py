@@ -72,7 +72,7 @@ class TrainingState(Generic[C_co]):
 
     `step` counts finished optimizer steps, `step_before` what it was before the last update (which may take several), and
     `batches_done` the batches that were drawn and used: where a resumed run goes on. `data_digest` tells the rows from others.
-    `metrics` are of the weights at `measured_step`, None before the first measurement.
+    `why_no_step` says of the last batch that taught nothing why it did not. `metrics` are of the weights at `measured_step`, None before the first measurement.
 
     Each workflow adds what it draws batches from. `batches` are those left of this epoch, by the indices of their examples.
     """
@@ -88,6 +88,7 @@ class TrainingState(Generic[C_co]):
     num_examples: int
     data_digest: str = ""
     batches: tuple[tuple[int, ...], ...] = ()
+    why_no_step: str = ""
     epoch_loss: float = 0.0
     epoch_steps: int = 0
     checkpoint: Checkpoint | None = None

@@ -7,7 +7,7 @@ import attrs
 
 from crucible.effects import Json
 
-_NOT_MEASURED = frozenset({"step", "epoch"})
+_NOT_MEASURED = frozenset({"step", "epoch", "row"})
 
 
 @attrs.frozen(kw_only=True)
@@ -15,7 +15,7 @@ class Measured:
     """What an event says.
 
     Args:
-        numbers: what it measured, by field; `step` and `epoch` say where, not what. Of a mapping, those by its keys.
+        numbers: what it measured, by field; `step`, `epoch` and `row` say where, not what. Of a mapping, those by its keys.
         attributes: what else it says: its texts, flags, step and epoch; anything else as text. A field `path`, of something
             that was written, is the attribute `file`: in a record, `path` is the place in the workflow.
         step: of the points it gives; None for an event that is no point of a series.

@@ -112,6 +112,8 @@ REINFORCEMENT = ReinforcementSpec(
     reference_batch=4,
     asynchronous=True,
     max_staleness=2,
+    max_failed_share=0.25,
+    max_failing_rounds=2,
 )
 DISTILLATION = DistillationSpec(
     **SHARED,

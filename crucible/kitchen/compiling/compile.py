@@ -1,6 +1,6 @@
 """`compile_experiment`: from a spec to a workflow with its configuration and handlers, or to all that is wrong with it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Never
 
 from crucible.effects import Eff, Failure, Handlers, Port, Result, Success, from_result
@@ -38,6 +38,7 @@ from crucible.kitchen.compiling.stores import feedback_found, registry_found, te
 from crucible.kitchen.compiling.supplies import Found, Supply, missing_extra
 from crucible.kitchen.environments import RowRules, row_environment, whole_text
 from crucible.kitchen.ports import Evaluator, FeedbackClient
+from crucible.kitchen.stages.reinforcement import EnvironmentOf
 from crucible.train.environments import ProblemEnv, last_boxed
 from crucible.train.errors import TrainError
 from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient, TopLogprobsClient, TrainingClient
@@ -106,9 +107,7 @@ def _method_of(experiment: Experiment) -> Method:
             return Method(name=experiment.id, config=Experiment, entries={}, standard=())
 
 
-def _problems_of_rows(
-    spec: EnvironmentSpec, dataset: str
-) -> Callable[[Row, Renderer], Eff[ProblemEnv[Evaluator], TrainError, Evaluator]]:
+def _problems_of_rows(spec: EnvironmentSpec, dataset: str) -> EnvironmentOf[Evaluator]:
     """Make what makes the environment of a row: its question is asked once, and the evaluator judges."""
     rules = RowRules(
         dataset=dataset,
@@ -117,7 +116,11 @@ def _problems_of_rows(
         format_coef=spec.format_coef,
         needs_answer=spec.needs_answer,
     )
-    return lambda row, renderer: from_result(row_environment(row, renderer, rules))
+
+    def environment_of(row: Row, renderer: Renderer, /) -> Eff[ProblemEnv[Evaluator], TrainError, Evaluator]:
+        return from_result(row_environment(row, renderer, rules))
+
+    return environment_of
 
 
 def _found(experiment: Experiment, needed: frozenset[type[Port]]) -> Iterator[Found]:

@@ -122,6 +122,8 @@ def _reinforcement(experiment: Experiment, spec: ReinforcementSpec, rows: Datase
         reference_path=spec.reference_path,
         reference_batch=spec.reference_batch,
         max_staleness=spec.max_staleness,
+        max_failed_share=spec.max_failed_share,
+        max_failing_rounds=spec.max_failing_rounds,
     )
     return _with_sampling(_with_shared(plain, experiment, spec, rows), spec)
 

@@ -216,6 +216,7 @@ def student_inference(
             data=penalised.data,
             loss=importance_sampling(),
             metrics={"teacher_kl": penalised.kl, "num_sequences": float(len(data))},
+            why_none="the student answered every prompt with no token at all",
         )
     )
 

@@ -68,12 +68,13 @@ class OnPolicyState(TrainingState[C_co], Generic[C_co]):
 
 @attrs.frozen(kw_only=True)
 class Collected(Generic[S_co]):
-    """The data of a round: what the policy version `policy` did, ready to train on."""
+    """The data of a round: what the policy version `policy` did, ready to train on; where it is none, `why_none` says why."""
 
     base: S_co
     data: tuple[PolicyDatum, ...]
     loss: BuiltInLoss
     metrics: Mapping[str, float]
+    why_none: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +133,7 @@ def policy_update(context: Context[Collected[S]]) -> Do[TrainError, TrainingClie
         step=base.step + len(done),
         step_before=base.step,
         batches_done=batches_done,
+        why_no_step="" if done else collected.why_none,
         epoch=batches_done // steps_per_epoch(base.num_examples, batch_size=config.batch_size),
     )
     num_tokens = sum(int(sum(one.mask_N)) for one in data)

@@ -4,13 +4,16 @@ An `EnvironmentOf` makes the environment of a row. Whatever ports its environmen
 and the type of the workflow says so.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
+from functools import partial
+from reprlib import Repr
 from typing import Generic, Never, Protocol, TypeVar
 
 import attrs
 
 from crucible.effects import Do, Eff, do, from_result
-from crucible.fields import AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, checked
+from crucible.fields import AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.outline import ports_within
 from crucible.kitchen.stage import Stage, stage
@@ -20,12 +23,23 @@ from crucible.kitchen.stages.setup import optimization_of
 from crucible.kitchen.states import Tokenized
 from crucible.train.algorithms.batching import epoch_batches, steps_per_epoch
 from crucible.train.algorithms.policy_gradient import PolicyGradient, reinforce
-from crucible.train.environments import Environment, EnvironmentGroup, RolloutLimits
+from crucible.train.environments import (
+    Environment,
+    EnvironmentFailed,
+    EnvironmentGroup,
+    RolloutLimits,
+    calling,
+    guarded,
+    raised,
+)
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
 from crucible.train.types import Row
 
 R = TypeVar("R")
+_LOGGER = logging.getLogger(__name__)
+_SHORT = Repr()
+_SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 8, 40, 40
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -41,6 +55,9 @@ class ReinforcementConfig(OnPolicyConfig):
         reference_batch: sequences in one request to the reference.
         max_staleness: of the asynchronous workflow, in rounds: how many rounds the policy may have learned from since it was saved
             for the one it learns from now. As many are rolled out ahead at the most; none is dropped.
+        max_failed_share: of the episodes of a round: `max_failing_rounds` in a row of which a greater share failed stop the run,
+            once it has saved a checkpoint; 1.0 for never. A round of which no episode was finished stops it at once.
+        max_failing_rounds: how many such rounds stop it. A run that goes on from a checkpoint counts anew.
     """
 
     algorithm: PolicyGradient = attrs.field(factory=reinforce)
@@ -49,14 +66,20 @@ class ReinforcementConfig(OnPolicyConfig):
     reference_path: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
     reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
+    max_failed_share: float = attrs.field(default=0.5, metadata=within(Limits(at_least=0, at_most=1)))
+    max_failing_rounds: int = attrs.field(default=3, metadata=AT_LEAST_1)
 
 
 @attrs.frozen(kw_only=True)
 class ReinforcementState(OnPolicyState[ReinforcementConfig]):
-    """The problems are read. `first_batch` is where this run began, in batches of the whole."""
+    """The problems are read. `first_batch` is where this run began, in batches of the whole.
+
+    `failing_rounds` counts the last rounds in a row of which more episodes failed than may.
+    """
 
     problems: tuple[Row, ...]
     first_batch: int = 0
+    failing_rounds: int = 0
 
     def problems_of_batch(self, number: int) -> tuple[int, ...] | None:
         """Give the indices of the problems of a batch, counted over all epochs; None when there are no more."""
@@ -134,10 +157,29 @@ def environment_groups(
     renderer = ChatTemplateRenderer(base.tokenizer)
     groups: tuple[EnvironmentGroup[R], ...] = ()
     for index in indices:
-        environment = yield from environment_of(base.problems[index], renderer).alt(_of_row(index))
-        groups = (*groups, EnvironmentGroup(environment=environment, size=base.config.group_size))
+        row = base.problems[index]
+        environment = yield from calling(partial(environment_of, row, renderer), raised).alt(
+            partial(_of_row, row, index)
+        )
+        group = EnvironmentGroup(environment=guarded(environment), size=base.config.group_size, row=index)
+        groups = (*groups, group)
     return groups
 
 
-def _of_row(index: int) -> Callable[[TrainError], TrainError]:
-    return lambda error: attrs.evolve(error, index=index) if isinstance(error, InvalidRequest) else error
+def _of_row(row: Row, index: int, error: TrainError | EnvironmentFailed) -> TrainError:
+    """Name the row that is to blame; the traceback of what was raised goes to the log."""
+    if not isinstance(error, EnvironmentFailed):
+        return attrs.evolve(error, index=index) if isinstance(error, InvalidRequest) else error
+    if isinstance(error.cause, Exception):
+        _LOGGER.info("no environment can be made of row %d", index, exc_info=error.cause)
+    message = f"no environment can be made of the row {in_short(row)}: {error}"
+    return InvalidRequest(message=message, fix="mend what makes environments, or leave the row out", index=index)
+
+
+def in_short(row: Row) -> str:
+    """Show a row in a line, its long values cut.
+
+    >>> in_short({"prompt": "2+2?", "completion": "4" * 1000})
+    "{'completion': '44444444444444444...444444444444444444', 'prompt': '2+2?'}"
+    """
+    return _SHORT.repr(dict(row))

@@ -10,9 +10,9 @@ from crucible.effects import Do, Eff, do, perform, tell
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.policy import Collected, Updated, target_logprobs
-from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState
+from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState, in_short
 from crucible.kitchen.stages.samplers import with_present_weights, with_sampler
-from crucible.telemetry.events import EnvironmentPlayed, ReinforcementStep, RolloutCompleted
+from crucible.telemetry.events import EnvironmentPlayed, EpisodesFailed, ReinforcementStep, RolloutCompleted
 from crucible.train.algorithms.kl import Penalised, kl_penalised
 from crucible.train.algorithms.policy_gradient import policy_batch
 from crucible.train.environments import (
@@ -21,6 +21,7 @@ from crucible.train.environments import (
     GroupRollout,
     RolloutLimits,
     StopCondition,
+    failed_alike,
     rollout_together,
 )
 from crucible.train.errors import TrainError
@@ -33,17 +34,31 @@ R = TypeVar("R")
 
 @attrs.frozen(kw_only=True)
 class RolledOut:
-    """A round of episodes, and the policy version that they come from: it had learned from `rounds_before` rounds."""
+    """A round of episodes, and the policy version that they come from: it had learned from `rounds_before` rounds.
+
+    `rows` are the indices of the problems, one for each group; none where they are not known.
+    """
 
     base: ReinforcementState
     groups: tuple[GroupRollout[EnvironmentFailed], ...]
     policy: SamplerWeights
     rounds_before: int
+    rows: tuple[int, ...] = ()
 
     @property
     def staleness(self) -> int:
         """How many rounds the policy has learned from since."""
         return self.base.batches_done - self.rounds_before
+
+    @property
+    def num_finished(self) -> int:
+        """How many episodes came to their end."""
+        return sum(len(group.indices) for group in self.groups)
+
+    @property
+    def num_failed(self) -> int:
+        """How many failed."""
+        return sum(len(group.failures) for group in self.groups)
 
 
 @do
@@ -63,9 +78,10 @@ def roll_out(
         groups=tuple(sampled.value),
         policy=sampled.policy,
         rounds_before=base.batches_done,
+        rows=tuple(group.row for group in groups if group.row is not None),
     )
-    for played in _each(rolled):
-        yield from tell(played)
+    for told in (*_each(rolled), *_failures(rolled)):
+        yield from tell(told)
     yield from tell(_summary(rolled))
     return rolled
 
@@ -121,7 +137,21 @@ def compute_advantages(
     if config.kl_coef and data:
         penalised = yield from _penalised(config, data)
         data, metrics["kl_reference"] = penalised.data, penalised.kl
-    return context.to(Collected(base=rolled.base, data=data, loss=config.algorithm.loss, metrics=metrics))
+    loss = config.algorithm.loss
+    return context.to(Collected(base=rolled.base, data=data, loss=loss, metrics=metrics, why_none=_why_none(rolled)))
+
+
+def _why_none(rolled: RolledOut) -> str:
+    """Say why a round whose data are none has none."""
+    if rolled.base.config.group_size == 1:
+        return "each group is one episode, which has none to be compared with (group_size is 1)"
+    sizes = [len(group.indices) for group in rolled.groups]
+    if max(sizes, default=0) < 2:
+        return "no group has two finished episodes to compare"
+    rewards = sorted({reward for group in rolled.groups for reward in group.trajectories.total_rewards})
+    if rolled.base.config.algorithm.drop_constant_groups:
+        return f"the rewards of every group are equal (from {rewards[0]:g} to {rewards[-1]:g} in the last round)"
+    return "no episode has a token that was sampled"
 
 
 @do
@@ -154,9 +184,29 @@ def _summary(rolled: RolledOut) -> RolloutCompleted:
     return RolloutCompleted(
         step=rolled.policy.step,
         metrics=reward_metrics(rolled),
-        num_trajectories=sum(len(group.indices) for group in rolled.groups),
-        num_failed=sum(len(group.failures) for group in rolled.groups),
+        num_trajectories=rolled.num_finished,
+        num_failed=rolled.num_failed,
     )
+
+
+def _failures(rolled: RolledOut) -> list[EpisodesFailed]:
+    """Tell the first failure of each kind, and how many there are."""
+    told = []
+    for alike in failed_alike(rolled.groups):
+        index = rolled.rows[alike.group] if rolled.rows else None
+        row = {} if index is None else rolled.base.problems[index]
+        told.append(
+            EpisodesFailed(
+                step=rolled.policy.step,
+                error=str(alike.error),
+                num_failed=alike.count,
+                row=index,
+                row_id=str(row.get("id", "")),
+                environment=alike.group,
+                shown=in_short(row) if row else "",
+            )
+        )
+    return told
 
 
 def _each(rolled: RolledOut) -> list[EnvironmentPlayed]:

@@ -1,6 +1,6 @@
 """Distillation, from prompts and teachers to a trained student: on its own samples, or on theirs."""
 
-from crucible.kitchen.flow import conditional, loop
+from crucible.kitchen.flow import checked, conditional, loop
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
@@ -29,6 +29,7 @@ from crucible.kitchen.stages.passes import Passes
 from crucible.kitchen.stages.policy import policy_update
 from crucible.kitchen.stages.registration import register_model
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
+from crucible.kitchen.stages.trained import steps_were_taken
 from crucible.kitchen.stages.training import (
     await_step,
     forward_backward,
@@ -65,7 +66,7 @@ off_policy = teacher_inference >> loop(
     passes.epochs,
     passes.set_epoch >> loop("dist_batches", passes.batches, imitation_batch) >> log_epoch_metrics,
 )
-train = conditional(is_on_policy, on_policy, off_policy)
+train = checked(conditional(is_on_policy, on_policy, off_policy), steps_were_taken)
 
 lesson_batch = (
     get_lesson_batch
@@ -74,14 +75,9 @@ lesson_batch = (
     >> conditional(when.should_checkpoint, save_checkpoint)
     >> conditional(when.should_evaluate, measured)
 )
-train_forward_kl = (
-    teacher_inference
-    >> teacher_top_tokens
-    >> loop(
-        "epochs",
-        passes.epochs,
-        passes.set_epoch >> loop("dist_batches", passes.batches, lesson_batch) >> log_epoch_metrics,
-    )
+forward_kl_epoch = passes.set_epoch >> loop("dist_batches", passes.batches, lesson_batch) >> log_epoch_metrics
+train_forward_kl = checked(
+    teacher_inference >> teacher_top_tokens >> loop("epochs", passes.epochs, forward_kl_epoch), steps_were_taken
 )
 
 distillation = (

@@ -1,6 +1,6 @@
 """Preference learning (DPO and its kin), from pairs of answers to trained weights."""
 
-from crucible.kitchen.flow import conditional, loop
+from crucible.kitchen.flow import checked, conditional, loop
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
@@ -18,6 +18,7 @@ from crucible.kitchen.stages.preference import (
 )
 from crucible.kitchen.stages.registration import register_model
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
+from crucible.kitchen.stages.trained import steps_were_taken
 from crucible.kitchen.stages.training import await_step, log_epoch_metrics, optim_step
 
 passes = Passes[PreferenceState]()
@@ -35,7 +36,7 @@ train_batch = (
     >> conditional(when.should_evaluate, measured)
 )
 train_epoch = passes.set_epoch >> loop("pref_batches", passes.batches, train_batch) >> log_epoch_metrics
-train = loop("epochs", passes.epochs, train_epoch)
+train = checked(loop("epochs", passes.epochs, train_epoch), steps_were_taken)
 
 preference = (
     starting_from(PreferenceConfig)

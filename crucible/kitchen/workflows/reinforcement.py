@@ -5,13 +5,14 @@ from typing import TypeAlias, TypeVar
 from crucible.effects import Do, do
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
-from crucible.kitchen.flow import conditional, loop, stream_loop
+from crucible.kitchen.flow import checked, conditional, loop, stream_loop
 from crucible.kitchen.outline import ports_within
 from crucible.kitchen.ports import Evaluator, ModelRegistry
 from crucible.kitchen.stage import Stage, stage, starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
 from crucible.kitchen.stages.evaluation import evaluate
+from crucible.kitchen.stages.failing import check_episodes
 from crucible.kitchen.stages.passes import Passes
 from crucible.kitchen.stages.policy import policy_update
 from crucible.kitchen.stages.registration import register_model
@@ -32,6 +33,7 @@ from crucible.kitchen.stages.rollouts import (
     take_rollout,
 )
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
+from crucible.kitchen.stages.trained import steps_were_taken
 from crucible.train.errors import TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
 
@@ -50,7 +52,8 @@ when = Conditions[ReinforcementState]()
 measure = conditional(when.should_measure, evaluate)
 
 learn = (
-    compute_advantages
+    check_episodes
+    >> compute_advantages
     >> policy_update
     >> log_rl_metrics
     >> conditional(when.should_checkpoint, save_checkpoint)
@@ -89,7 +92,7 @@ def rounds_in_turn(environment_of: EnvironmentOf[R]) -> Training[R]:
     rounds = passes.set_epoch >> loop(
         "rollouts", passes.batches, build_env_group(environment_of) >> do_rollout >> learn
     )
-    return loop("epochs", passes.epochs, rounds)
+    return checked(loop("epochs", passes.epochs, rounds), steps_were_taken)
 
 
 def rounds_ahead(environment_of: EnvironmentOf[R]) -> Training[R]:
@@ -107,7 +110,7 @@ def rounds_ahead(environment_of: EnvironmentOf[R]) -> Training[R]:
         return (yield from roll_out(state, groups, number))
 
     rounds = stream_loop("rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead)
-    return rounds.needing(ports_within(environment_of))
+    return checked(rounds.needing(ports_within(environment_of)), steps_were_taken)
 
 
 def max_rounds_ahead(state: ReinforcementState) -> int:

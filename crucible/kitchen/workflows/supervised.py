@@ -1,6 +1,6 @@
 """Supervised fine-tuning, from a configuration to trained weights."""
 
-from crucible.kitchen.flow import conditional, loop
+from crucible.kitchen.flow import checked, conditional, loop
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
@@ -14,6 +14,7 @@ from crucible.kitchen.stages.supervised import (
     build_supervised_dataset,
     get_batch,
 )
+from crucible.kitchen.stages.trained import steps_were_taken
 from crucible.kitchen.stages.training import (
     await_step,
     forward_backward,
@@ -36,7 +37,7 @@ train_batch = (
     >> conditional(when.should_evaluate, evaluate)
 )
 train_epoch = passes.set_epoch >> loop("batches", passes.batches, train_batch) >> log_epoch_metrics
-train = loop("epochs", passes.epochs, train_epoch)
+train = checked(loop("epochs", passes.epochs, train_epoch), steps_were_taken)
 
 supervised = (
     starting_from(SupervisedConfig)

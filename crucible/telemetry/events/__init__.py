@@ -28,7 +28,9 @@ from crucible.telemetry.events._training import (
     DistillationEvaluated,
     DistillationStep,
     EnvironmentPlayed,
+    EpisodesFailed,
     EpochCompleted,
+    EqualPairs,
     EvaluationCompleted,
     PreferencesEvaluated,
     PreferenceStep,
@@ -48,7 +50,9 @@ __all__ = [
     "DistillationStep",
     "EffectPerformed",
     "EnvironmentPlayed",
+    "EpisodesFailed",
     "EpochCompleted",
+    "EqualPairs",
     "EvaluationCompleted",
     "Event",
     "FeedbackCurated",
@@ -85,11 +89,13 @@ Event: TypeAlias = (
     | DatasetBuilt
     | TrainingStep
     | PreferenceStep
+    | EqualPairs
     | PreferencesEvaluated
     | DistillationStep
     | DistillationEvaluated
     | RolloutCompleted
     | EnvironmentPlayed
+    | EpisodesFailed
     | ReinforcementStep
     | EpochCompleted
     | CheckpointSaved

@@ -54,6 +54,19 @@ class PreferenceStep:
 
 
 @attrs.frozen(kw_only=True)
+class EqualPairs:
+    """Pairs whose two answers are the same tokens were left out: of which data, how many, those only cut to be so, the first row."""
+
+    NAME: ClassVar[str] = f"{PREFIX}.dpo.equal_pairs"
+    dataset: str
+    split: str
+    num_equal: int
+    num_cut: int
+    num_pairs: int
+    row: int
+
+
+@attrs.frozen(kw_only=True)
 class PreferencesEvaluated:
     """Held-out pairs were ranked by the weights as they are: margin and accuracy as in `PreferenceStep`."""
 
@@ -111,6 +124,20 @@ class EnvironmentPlayed:
     metrics: dict[str, float]
     num_trajectories: int
     num_failed: int
+
+
+@attrs.frozen(kw_only=True)
+class EpisodesFailed:
+    """Episodes of a round failed alike: how many, why the first one did, its row (index, `id` and a short view) and environment."""
+
+    NAME: ClassVar[str] = f"{PREFIX}.rl.episodes_failed"
+    step: int
+    error: str
+    num_failed: int
+    row: int | None
+    row_id: str
+    environment: int
+    shown: str
 
 
 @attrs.frozen(kw_only=True)

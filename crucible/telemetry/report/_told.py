@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from crucible.telemetry.events import SampleShown, StageFailed, TelemetryRefused, WorkflowFailed
+from crucible.telemetry.events import (
+    EpisodesFailed,
+    EqualPairs,
+    SampleShown,
+    StageFailed,
+    TelemetryRefused,
+    WorkflowFailed,
+)
+from crucible.telemetry.losses import said_of
 from crucible.telemetry.report._effects import Call
 from crucible.telemetry.report._timeline import shape_of
 from crucible.telemetry.series import Series
@@ -54,7 +62,7 @@ def problems_of(events: Sequence[EventRecord], calls: Sequence[Call], series: Ma
     >>> problems_of([], [], {"loss": Series(name="loss", steps=(1, 2), values=(float("nan"), 1.0))})
     ('loss: 1 of 2 values is not finite, first at step 1',)
     """
-    return (*_failures(events), *_failed_calls(calls), *_refused(events), *_not_finite(series))
+    return (*_failures(events), *_failed_calls(calls), *_lost(events), *_refused(events), *_not_finite(series))
 
 
 def _failures(events: Sequence[EventRecord]) -> Iterator[str]:
@@ -72,6 +80,21 @@ def _failed_calls(calls: Sequence[Call]) -> Iterator[str]:
     failed = Counter((call.effect, shape_of(call.path), call.error) for call in calls if call.error)
     for (effect, path, error), count in failed.most_common(_MOST):
         yield f"{effect} in {path} failed{_times(count)}: {error}"
+
+
+def _lost(events: Sequence[EventRecord]) -> Iterator[str]:
+    """Say which episodes failed, those of all rounds together that failed alike, and which pairs were left out."""
+    failed: dict[str, float] = {}
+    first: dict[str, str] = {}
+    for event in events:
+        if event.name == EqualPairs.NAME:
+            yield ": ".join(said_of(event))
+        elif event.name == EpisodesFailed.NAME:
+            error, number = str(event.attributes.get("error", "")), event.attributes.get("num_failed")
+            failed[error] = failed.get(error, 0.0) + (number if isinstance(number, int | float) else 0.0)
+            first.setdefault(error, said_of(event)[0].partition(", ")[2])
+    for error, count in sorted(failed.items(), key=lambda one: -one[1])[:_MOST]:
+        yield f"{count:,.0f} episodes failed{', ' if first[error] else ''}{first[error]}: {error}"
 
 
 def _refused(events: Sequence[EventRecord]) -> Iterator[str]:

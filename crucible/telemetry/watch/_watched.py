@@ -11,6 +11,8 @@ from crucible.effects import Json
 from crucible.telemetry.events import (
     DatasetBuilt,
     EffectPerformed,
+    EpisodesFailed,
+    EqualPairs,
     EvaluationCompleted,
     RunOpened,
     SampleShown,
@@ -18,6 +20,7 @@ from crucible.telemetry.events import (
     TelemetryRefused,
 )
 from crucible.telemetry.loading import Standing, StandingReader
+from crucible.telemetry.losses import said_of
 from crucible.telemetry.types import EventRecord, MetricPoint
 
 _RECENT = 40
@@ -80,6 +83,8 @@ class Watched:
                 self.last_sample = event
             elif event.name == TelemetryRefused.NAME:
                 self._take_failure("telemetry", event.attributes.get("problem"))
+            elif event.name in (EpisodesFailed.NAME, EqualPairs.NAME):
+                self._take_failure(*said_of(event))
             elif event.name == StageFailed.NAME or (
                 event.name == EffectPerformed.NAME and event.attributes.get("error")
             ):

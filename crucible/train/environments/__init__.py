@@ -17,6 +17,8 @@
 from crucible.train.environments.continuation import Turn, joined, next_prompt
 from crucible.train.environments.conversations import Conversation, MessageEnv, Reply
 from crucible.train.environments.episodes import Episode, RolloutLimits
+from crucible.train.environments.failures import FailedAlike, failed_alike
+from crucible.train.environments.guarded import calling, guarded, raised
 from crucible.train.environments.interface import (
     Environment,
     EnvironmentFailed,
@@ -65,6 +67,7 @@ __all__ = [
     "EnvironmentFailed",
     "EnvironmentGroup",
     "Episode",
+    "FailedAlike",
     "FailedRollout",
     "Grade",
     "GroupReward",
@@ -84,9 +87,12 @@ __all__ = [
     "ToolTask",
     "Turn",
     "any_text",
+    "calling",
     "environment_failure",
+    "failed_alike",
     "final_answer",
     "final_text",
+    "guarded",
     "is_well_formed",
     "joined",
     "last_boxed",
@@ -95,6 +101,7 @@ __all__ = [
     "next_prompt",
     "observe",
     "pure_tool",
+    "raised",
     "read_arguments",
     "rollout",
     "rollout_group",

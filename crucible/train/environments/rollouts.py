@@ -60,12 +60,14 @@ class EnvironmentGroup(Generic[R_co]):
         environment: the problem.
         size: how many trajectories.
         tags: names under which its metrics are gathered, such as that of its dataset.
+        row: which row of the data it is of, by index; None where it is of none.
         compare: rewards that only all trajectories together tell, one for each.
     """
 
     environment: Environment[R_co]
     size: int = attrs.field(validator=attrs.validators.ge(1))
     tags: tuple[str, ...] = ()
+    row: int | None = None
     compare: Callable[[Sequence[Trajectory]], Eff[Sequence[GroupReward], EnvironmentFailed, R_co]] | None = None
 
 

@@ -116,6 +116,8 @@ OTHER: Mapping[str, object] = {
     "limits": RolloutLimitsSpec(max_turns=3, max_prompt_tokens=99),
     "kl_coef": 0.6,
     "max_staleness": 4,
+    "max_failed_share": 0.25,
+    "max_failing_rounds": 2,
     "teachers": (TEACHER, TeacherSpec(model=ModelRef(id="b"), weights_path="w")),
     "mode": "off_policy",
     "kl_discount": 0.5,

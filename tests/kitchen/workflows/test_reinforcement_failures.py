@@ -8,18 +8,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucible.effects import Eff, Handlers, TimedOut, pure, timeout, trace
+from crucible.effects import Eff, Handlers, TimedOut, fail, pure, timeout, trace
 from crucible.kitchen import Context
 from crucible.kitchen.environments import evaluator_grade
-from crucible.kitchen.handlers.noop import EveryPort
+from crucible.kitchen.handlers.noop import EveryPort, Shelf
 from crucible.kitchen.ports import Evaluator
 from crucible.kitchen.stages.reinforcement import EnvironmentOf, ReinforcementConfig, environment_groups
 from crucible.kitchen.stages.rollouts import RolledOut, compute_advantages, metrics_by_environment, roll_out
 from crucible.kitchen.workflows.reinforcement import begin, reinforcement, reinforcement_async
-from crucible.telemetry.events import EnvironmentPlayed, ReinforcementStep, RolloutCompleted
+from crucible.telemetry.events import (
+    ArtifactSaved,
+    EnvironmentPlayed,
+    EpisodesFailed,
+    ModelRegistered,
+    ReinforcementStep,
+    RolloutCompleted,
+)
 from crucible.train.algorithms.policy_gradient import grpo
 from crucible.train.environments import EnvironmentFailed, ProblemEnv, RolloutLimits, environment_failure
-from crucible.train.errors import BackendFailed, TrainError
+from crucible.train.errors import BackendFailed, InvalidRequest, TrainError
 from crucible.train.renderers import Renderer
 from crucible.train.types import Row
 from crucible.train.types.trajectories import PolicyDatum
@@ -44,7 +51,7 @@ from tests.kitchen.workflows.arenas import (
     played,
     raising,
 )
-from tests.kitchen.workflows.runs import sessions_left_open
+from tests.kitchen.workflows.runs import checkpoints_in, sessions_left_open
 from tests.kitchen.workflows.small import Log
 
 WORKFLOWS = [reinforcement, reinforcement_async]
@@ -73,12 +80,21 @@ def judge_who(answer: Any, *numbers: int) -> Handlers[EveryPort]:
 
 
 @pytest.mark.parametrize("make", WORKFLOWS)
-def test_an_environment_with_a_bug_ends_the_run_with_the_bug_and_every_session_closed(make: Any) -> None:
-    log = Log()
-    with pytest.raises(ZeroDivisionError, match="a bug in the grader") as raised:
-        watched(handlers_of(), log).run(make(raising)(Context.start(BASE)))
-    assert any("rollout" in note for note in raised.value.__notes__)
-    assert sessions_left_open(log) == []
+def test_environments_with_a_bug_end_the_run_and_the_row_and_the_line_are_named(make: Any) -> None:
+    run = played(make(raising), attrs.evolve(BASE, register_as="model"))
+    error = run.outcome.failure()
+    assert isinstance(error, InvalidRequest)
+    [first, *_] = run.events(EpisodesFailed)
+    assert error.index == first.row is not None
+    assert RIDDLES[first.row]["prompt"] in str(error)
+    assert "no episode of round 0 was finished: 6 of 6 failed, 6 of them because: ZeroDivisionError was raised" in str(
+        error
+    )
+    assert "in arenas.py, line" in str(error)
+    assert "a bug in the grader" in str(error)
+    assert not run.events(ArtifactSaved)
+    assert not run.events(ModelRegistered)
+    assert sessions_left_open(run.log) == []
 
 
 @pytest.mark.parametrize("make", WORKFLOWS)
@@ -91,14 +107,20 @@ def test_a_judge_that_raises_ends_the_run_wherever_it_is(make: Any, number: int)
 
 
 @pytest.mark.parametrize("make", WORKFLOWS)
-def test_a_factory_of_environments_that_raises_ends_the_run(make: Any) -> None:
+def test_a_factory_of_environments_that_raises_ends_the_run_and_the_row_is_named(make: Any) -> None:
     def factory(row: Row, renderer: Renderer, /) -> Any:
-        raise KeyError("no such column")
+        return letters(row, renderer) if row["prompt"] != "3?" else row["solution"]
 
-    log = Log()
-    with pytest.raises(KeyError, match="no such column"):
-        watched(handlers_of(), log).run(make(factory)(Context.start(BASE)))
-    assert sessions_left_open(log) == []
+    run = played(make(factory))
+    error = run.outcome.failure()
+    assert isinstance(error, InvalidRequest)
+    assert error.index == 3
+    assert str(error).startswith(
+        "no environment can be made of the row {'completion': '3!', 'prompt': '3?'}: KeyError was raised in "
+        "test_reinforcement_failures.py, line "
+    )
+    assert ": 'solution' (item 3): " in str(error)
+    assert sessions_left_open(run.log) == []
 
 
 @pytest.mark.parametrize("make", WORKFLOWS)
@@ -141,11 +163,98 @@ def test_an_environment_that_fails_with_a_value_costs_only_its_own_trajectory(ma
 
 
 @pytest.mark.parametrize("make", WORKFLOWS)
-def test_a_round_in_which_every_environment_failed_takes_no_step(make: Any) -> None:
-    run = played(make(broken_for(0, 1, 2, 3, 4)), attrs.evolve(BASE, algorithm=grpo()))
-    state = run.outcome.unwrap().state
-    assert (state.step, state.batches_done) == (0, 3)
-    assert [event.num_trajectories for event in run.events(RolloutCompleted)] == [0, 0, 0]
+def test_a_round_without_one_episode_ends_the_run_and_says_why(make: Any) -> None:
+    run = played(make(broken_for(0, 1, 2, 3, 4)), attrs.evolve(BASE, algorithm=grpo(), register_as="model"))
+    assert "6 of 6 failed, 6 of them because: no grader, first with the row {" in str(run.outcome.failure())
+    assert "no optimizer step was taken before" in str(run.outcome.failure())
+    assert not checkpoints_in(run)
+    assert not run.events(ArtifactSaved)
+    assert not run.events(ModelRegistered)
+    assert not run.events(ReinforcementStep)
+    assert sessions_left_open(run.log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_a_round_without_an_episode_after_others_saves_what_they_taught(make: Any) -> None:
+    config = attrs.evolve(BASE, algorithm=grpo(), epochs=2, batch_size=5, group_size=2, max_staleness=1)
+    shelf = Shelf()
+    broken = meddling(handlers_of(shelf=shelf), call_number("Evaluator.evaluate", *range(11, 60)), fails_with(BROKEN))
+    run = played(make(judged), config, broken)
+    [saved] = checkpoints_in(run)
+    assert f"go on with resume_from={saved.path!r}" in str(run.outcome.failure())
+    assert "the answer was not judged: the judge is ill" in str(run.outcome.failure())
+    resumed = played(make(judged), attrs.evolve(config, resume_from=saved.path), handlers_of(shelf=shelf))
+    assert resumed.outcome.unwrap().state.batches_done == 2
+    assert len(resumed.events(RolloutCompleted)) == 1
+
+
+# Acceptance: more failures than may be
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_a_run_that_loses_more_than_half_of_its_episodes_stops_in_the_third_round_and_keeps_a_checkpoint(
+    make: Any,
+) -> None:
+    config = attrs.evolve(BASE, algorithm=grpo(), epochs=5, batch_size=5)
+    run = played(make(broken_for(0, 1, 2)), config)
+    [saved] = checkpoints_in(run)
+    assert saved.step == 2
+    error = run.outcome.failure()
+    assert isinstance(error, InvalidRequest)
+    for part in (
+        "more than 50% of the episodes of 3 rounds in a row failed, 9 of 15 in round 2",
+        "9 of them because: no grader, first with the row {'completion': '",
+        f"go on with resume_from={saved.path!r}",
+    ):
+        assert part in str(error)
+    assert len(run.events(ReinforcementStep)) == 2
+    assert sessions_left_open(run.log) == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+@pytest.mark.parametrize(("bad", "changes"), [((0, 1), {}), ((0, 1, 2, 3), {"max_failed_share": 1.0})])
+def test_a_run_that_loses_fewer_than_may_be_goes_on(make: Any, bad: tuple[int, ...], changes: Any) -> None:
+    config = attrs.evolve(BASE, algorithm=grpo(), epochs=5, batch_size=5, **changes)
+    run = played(make(broken_for(*bad)), config)
+    assert run.outcome.unwrap().state.batches_done == 5
+    assert not checkpoints_in(run)
+
+
+def test_rounds_that_fail_count_only_in_a_row() -> None:
+    config = attrs.evolve(BASE, algorithm=grpo(), batch_size=1, epochs=3, max_failing_rounds=2, max_failed_share=0.4)
+    bad = [call for start in range(0, 45, 6) for call in (start + 1, start + 2)]  # of each second round
+    run = played(reinforcement(judged), config, judge_who(fails_with(BROKEN), *bad))
+    assert [event.num_failed for event in run.events(RolloutCompleted)][:4] == [2, 0, 2, 0]
+    assert run.outcome.unwrap().state.batches_done == 15
+    at_once = played(
+        reinforcement(judged), attrs.evolve(config, max_failing_rounds=1), judge_who(fails_with(BROKEN), 1, 2)
+    )
+    assert "of 1 rounds in a row failed, 2 of 3 in round 0" in str(at_once.outcome.failure())
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_each_kind_of_failure_of_a_round_is_told_once_with_its_first_row(make: Any) -> None:
+    rows = tuple({**row, "id": f"riddle-{number}"} for number, row in enumerate(RIDDLES))
+
+    def environment_of(row: Row, renderer: Renderer, /) -> Any:
+        number = int(str(row["prompt"])[:-1])
+        whys = {1: "the grader has no rule for 1", 3: "the grader has no rule for 3", 4: "out of memory"}
+        problem = letters(row, renderer)
+        if number not in whys:
+            return problem
+        return problem.map(
+            lambda it: attrs.evolve(it, score=lambda text: fail(EnvironmentFailed(message=whys[number])))
+        )
+
+    run = played(make(environment_of), attrs.evolve(BASE, algorithm=grpo(), batch_size=5), handlers_of(rows))
+    [rules, memory] = run.events(EpisodesFailed)
+    assert (rules.num_failed, memory.num_failed) == (6, 3)
+    assert memory.error == "out of memory"
+    assert (memory.row, memory.row_id) == (4, "riddle-4")
+    assert "'prompt': '4?'" in memory.shown
+    assert rules.row in (1, 3)
+    assert rules.error == f"the grader has no rule for {rules.row}"
+    assert run.events(EnvironmentPlayed)[rules.environment].num_failed == 3
 
 
 def test_an_environment_whose_first_prompt_is_too_long_costs_its_own_group() -> None:
