@@ -77,6 +77,11 @@ def build_pairs(
     return Success(tuple(data))
 
 
+def equal_pairs(data: Sequence[Datum]) -> tuple[int, ...]:
+    """Give the places of the pairs, of data as `build_pairs` makes them, whose chosen and rejected answers are the same tokens."""
+    return tuple(place // 2 for place in range(0, len(data), 2) if data[place] == data[place + 1])
+
+
 def verdict_prompt(comparison: Comparison) -> Turns:
     """Give the conversation after which a model that was trained to compare says A, B or Tie (as tinker-cookbook writes it).
 

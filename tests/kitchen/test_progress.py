@@ -2,6 +2,7 @@
 
 from io import StringIO
 
+import attrs
 import pytest
 from rich.console import Console
 
@@ -10,6 +11,8 @@ from crucible.telemetry.events import (
     DatasetBuilt,
     DatasetLoaded,
     DistillationStep,
+    EpisodesFailed,
+    EqualPairs,
     EvaluationCompleted,
     PreferenceStep,
     ReinforcementStep,
@@ -50,6 +53,21 @@ def test_what_a_person_waits_for_is_printed() -> None:
         "asked     '2 + [b]2[/b]?'",
         "answered  '5 [red]'",
         "expected  '4'",
+    ]
+
+
+def test_what_was_lost_is_said_with_its_row() -> None:
+    screen = StringIO()
+    lost = EpisodesFailed(step=2, error="no grader", num_failed=6, row=3, row_id="", environment=1, shown="{'q': '3?'}")
+    equal = EqualPairs(dataset="d", split="train", num_equal=2, num_cut=1, num_pairs=9, row=4)
+    with RunProgress(Console(file=screen, width=120)) as progress:
+        for event in (lost, attrs.evolve(lost, row=None), equal, attrs.evolve(equal, num_cut=0)):
+            progress.show(event)
+    assert screen.getvalue().splitlines()[:4] == [
+        "step 2: 6 episodes failed, first on row 3 {'q': '3?'}: no grader",
+        "step 2: 6 episodes failed: no grader",
+        "2 of 9 pairs of d, split train, first row 4, left out: two equal answers, 1 of them only once they are cut",
+        "2 of 9 pairs of d, split train, first row 4, left out: two equal answers",
     ]
 
 

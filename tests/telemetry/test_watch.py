@@ -20,6 +20,7 @@ from rich.console import Console
 from crucible.telemetry.events import (
     DatasetBuilt,
     EffectPerformed,
+    EpisodesFailed,
     EvaluationCompleted,
     RunOpened,
     SampleShown,
@@ -87,6 +88,11 @@ def test_a_frame_has_the_last_evaluation_the_last_sample_and_the_last_failures()
     assert "busy 1" not in text
     assert "TrainingClient.optim_step: down" in text
     assert "telemetry: the disk is full" in text_of(told(event(1, TelemetryRefused.NAME, problem="the disk is full")))
+
+
+def test_episodes_that_failed_are_among_the_failures_with_their_row() -> None:
+    failed = event(1, EpisodesFailed.NAME, error="no grader", num_failed=6.0, row=3, shown="{'prompt': '3?'}")
+    assert "6 episodes, first on row 3 {'prompt': '3?'}: no grader" in text_of(told(failed))
 
 
 def test_a_run_that_tells_nothing_is_pointed_out_by_its_age() -> None:

@@ -10,6 +10,7 @@ from crucible.fields import ABOVE_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, wit
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
+from crucible.kitchen.stages.equal_pairs import different_pairs
 from crucible.kitchen.stages.policy import whole_sequence
 from crucible.kitchen.stages.positions import position_of
 from crucible.kitchen.stages.samplers import with_sampler
@@ -120,18 +121,21 @@ class PairBatch:
 def build_preference_dataset(
     context: Context[Tokenized[PreferenceConfig]],
 ) -> Do[TrainError, DatasetStore, Context[PreferenceState]]:
-    """Render the rows into pairs, the held-out rows too; a row that cannot be used is named by its index."""
+    """Render the rows into pairs, the held-out rows too; a row that cannot be used is named by its index.
+
+    A pair of two equal answers, or of two that are cut to be equal, is left out and told; where all are, that is an error.
+    """
     state, config = context.state, context.state.config
     limit = yield from from_result(length_limit(config, state.session))
     rules = DatumRules(train_on=TrainOnWhat.LAST_ASSISTANT_MESSAGE, max_length=limit, truncate=config.truncate)
     renderer = ChatTemplateRenderer(state.tokenizer)
-    pairs = yield from from_result(_pairs(config, state.rows, renderer, rules))
+    pairs = yield from _pairs(config, state.rows, config.dataset, renderer, rules)
     held_out = None
     if config.held_out is not None:
         dataset = yield from perform(DatasetStore.load_dataset, config.held_out)
         rows = yield from perform(DatasetStore.read_rows, dataset)
         yield from from_result(_not_empty(rows, config.held_out))
-        held_out = yield from from_result(_pairs(config, rows, renderer, rules))
+        held_out = yield from _pairs(config, rows, config.held_out, renderer, rules)
     data, num_pairs = pairs.data, len(pairs.data) // 2
     total_steps = config.epochs * steps_per_epoch(num_pairs, batch_size=config.batch_size)
     position = yield from from_result(position_of(state, num_examples=num_pairs))
@@ -236,14 +240,15 @@ def evaluate_preferences(context: Context[PreferenceState]) -> Do[TrainError, Tr
     return context.to(attrs.evolve(state, metrics={**state.metrics, **metrics}, measured_step=state.step))
 
 
+@do
 def _pairs(
-    config: PreferenceConfig, rows: Sequence[Row], renderer: Renderer, rules: DatumRules
-) -> Result[PreferencePairs, TrainError]:
-    """Make the data of pairs, and what the loss wants beside them."""
+    config: PreferenceConfig, rows: Sequence[Row], source: DatasetConfig, renderer: Renderer, rules: DatumRules
+) -> Do[TrainError, Never, PreferencePairs]:
+    """Make the data of the pairs that differ, and what the loss wants beside them."""
     built = build_pairs(rows, renderer, rules, last_message_only=config.loss == "bradley_terry")
-    if config.loss != "kto":
-        return built.map(PreferencePairs.unseen)
-    return built.map(lambda data: PreferencePairs.unseen(data, mismatched(data, max_length=rules.max_length)))
+    data = yield from different_pairs((yield from from_result(built)), rows, source)
+    baselines = mismatched(data, max_length=rules.max_length) if config.loss == "kto" else ()
+    return PreferencePairs.unseen(data, baselines)
 
 
 def _not_empty(rows: Sequence[Row], held_out: DatasetConfig) -> Result[None, TrainError]:

@@ -15,7 +15,7 @@ from crucible.train.environments.interface import (
     StopCondition,
     environment_failure,
 )
-from crucible.train.environments.problems import is_well_formed, observe
+from crucible.train.environments.problems import is_well_formed, observe, unrenderable
 from crucible.train.renderers import Renderer
 from crucible.train.types import Message, TokenId, ToolSpec
 
@@ -88,7 +88,7 @@ def _answered(state: Conversation[R_co], action: tuple[TokenId, ...]) -> Do[Envi
     turn = Turn(before=state.messages, prompt=state.observation.prompt, action=action, message=parsed.message)
     prompt = yield from from_result(
         next_prompt(environment.renderer, turn, reply.messages, tools=environment.tools).alt(
-            environment_failure("the conversation cannot be rendered")
+            environment_failure(unrenderable(environment.renderer, environment.tools))
         )
     )
     observation = Observation(prompt=prompt, stop=StopCondition.of(environment.renderer))

@@ -79,5 +79,15 @@ def observe(
     return (
         renderer.generation_prompt(messages, tools=tools)
         .map(lambda prompt: Observation(prompt=prompt, stop=StopCondition.of(renderer)))
-        .alt(lambda error: EnvironmentFailed(message="the conversation cannot be rendered", cause=error))
+        .alt(lambda error: EnvironmentFailed(message=unrenderable(renderer, tools), cause=error))
     )
+
+
+def unrenderable(renderer: Renderer, tools: Sequence[ToolSpec]) -> str:
+    """Say which renderer cannot write a conversation, and what to do where it is for the tools."""
+    name = type(renderer).__name__
+    if not tools:
+        return f"{name} cannot render the conversation"
+    names = ", ".join(tool.name for tool in tools)
+    fix = "make the environment with the renderer of the model's family, as in renderer_for(model, tokenizer)"
+    return f"{name} cannot render a conversation with tools ({names}); {fix}"

@@ -16,7 +16,14 @@ from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.noop import EveryPort, Shelf
 from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceLossName, PreferenceState
 from crucible.kitchen.workflows.preference import preference
-from crucible.telemetry.events import DatasetBuilt, EvaluationCompleted, PreferencesEvaluated, PreferenceStep
+from crucible.telemetry.events import (
+    ArtifactSaved,
+    DatasetBuilt,
+    EqualPairs,
+    EvaluationCompleted,
+    PreferencesEvaluated,
+    PreferenceStep,
+)
 from crucible.train.algorithms.kto import KtoOnPairs
 from crucible.train.algorithms.preference import BradleyTerry
 from crucible.train.errors import (
@@ -421,3 +428,62 @@ def test_the_session_is_closed_at_the_end() -> None:
     session = fought(BASE, handlers).outcome.unwrap().state.session
     closed = handlers.run(perform(TrainingClient.get_tokenizer, session)).failure()
     assert closed == SessionClosed(session_id=session.id)
+
+
+# Pairs that say nothing of which answer is better
+
+
+SAME: Row = {"prompt": "1?", "chosen": "maybe", "rejected": "maybe"}
+LATE: Row = {"prompt": "2?", "chosen": "well" * 20 + "yes", "rejected": "well" * 20 + "no"}
+CUT = {"max_length": 40, "truncate": True}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_pairs_of_two_equal_answers_are_left_out_and_told(loss: PreferenceLossName) -> None:
+    rows = (duel(0), SAME, LATE, duel(3), duel(4))
+    config = attrs.evolve(BASE, loss=loss, batch_size=1, **CUT)
+    run = fought(config, on_nothing(rows))
+    without = fought(config, on_nothing((duel(0), duel(3), duel(4))))
+    assert run.outcome.unwrap().state.step == 3
+    assert run.outcome.unwrap().state.pairs == without.outcome.unwrap().state.pairs
+    [told] = run.events(EqualPairs)
+    assert told == EqualPairs(dataset="duels", split="train", num_equal=2, num_cut=1, num_pairs=5, row=1)
+    [built] = run.events(DatasetBuilt)
+    assert (built.num_examples, built.total_steps) == (3, 3)
+    assert all(event.metrics["loss"] == event.metrics["loss"] for event in run.events(PreferenceStep))
+    assert not without.events(EqualPairs)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((SAME, SAME), "all 2 pairs of 'duels', split 'train', have two equal answers (item 0): check the columns"),
+        (
+            (SAME, LATE),
+            "have two equal answers, 1 of them because they are cut where they begin to differ (item 0): raise",
+        ),
+    ],
+)
+def test_a_run_all_of_whose_pairs_are_equal_is_refused(rows: tuple[Row, ...], said: str) -> None:
+    run = fought(attrs.evolve(BASE, **CUT), on_nothing(rows))
+    assert said in str(run.outcome.failure())
+    assert not run.events(ArtifactSaved)
+    assert sessions_left_open(run.log) == []
+
+
+def test_held_out_pairs_that_are_equal_are_left_out_too_and_refused_where_all_are() -> None:
+    config = attrs.evolve(BASE, held_out=TEST)
+    run = fought(config, on_nothing((duel(0), duel(1)), (SAME, duel(2))))
+    assert run.events(EqualPairs) == [
+        EqualPairs(dataset="duels", split="test", num_equal=1, num_cut=0, num_pairs=2, row=0)
+    ]
+    assert [event.num_pairs for event in run.events(PreferencesEvaluated)] == [1, 1]
+    refused = fought(config, on_nothing((duel(0),), (SAME,)))
+    assert "all 1 pairs of 'duels', split 'test'" in str(refused.outcome.failure())
+
+
+def test_long_answers_that_differ_before_they_are_cut_are_kept() -> None:
+    early: Row = {"prompt": "2?", "chosen": "yes" + "well" * 20, "rejected": "no" + "well" * 20}
+    run = fought(attrs.evolve(BASE, **CUT), on_nothing((early,)))
+    assert run.outcome.unwrap().state.step == 1
+    assert not run.events(EqualPairs)

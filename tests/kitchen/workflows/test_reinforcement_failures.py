@@ -25,7 +25,14 @@ from crucible.telemetry.events import (
     RolloutCompleted,
 )
 from crucible.train.algorithms.policy_gradient import grpo
-from crucible.train.environments import EnvironmentFailed, ProblemEnv, RolloutLimits, environment_failure
+from crucible.train.environments import (
+    EnvironmentFailed,
+    ProblemEnv,
+    RolloutLimits,
+    ToolTask,
+    environment_failure,
+    tool_env,
+)
 from crucible.train.errors import BackendFailed, InvalidRequest, TrainError
 from crucible.train.renderers import Renderer
 from crucible.train.types import Row
@@ -39,6 +46,7 @@ from tests.kitchen.fakes import (
     waits_for_ever,
 )
 from tests.kitchen.workflows.arenas import (
+    ADDER,
     BASE,
     RIDDLES,
     TOKENIZER,
@@ -341,3 +349,21 @@ def test_the_mean_reward_that_is_told_is_of_all_groups_not_only_of_those_that_te
     assert sum(rewards) / 5 == pytest.approx(rollout.metrics["reward_mean"])
     assert rollout.metrics["reward_mean"] == step.metrics["reward_mean"] > 0.8
     assert step.metrics["groups_kept"] == 1.0
+
+
+# Tools that the renderer cannot write
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+def test_tools_that_the_renderer_cannot_write_end_the_run_in_the_first_round_with_the_fix(make: Any) -> None:
+    def environment_of(row: Row, renderer: Renderer, /) -> Any:
+        task = ToolTask(messages=asked(row), tools=(ADDER,), score=lambda conversation: pure(1.0))
+        return pure(tool_env(task, renderer))
+
+    run = played(make(environment_of))
+    said = str(run.outcome.failure())
+    assert (
+        "6 of 6 failed, 6 of them because: ChatTemplateRenderer cannot render a conversation with tools (add)" in said
+    )
+    assert "renderer_for(model, tokenizer)" in said
+    assert not run.log.of("SamplingClient.sample")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crucible.effects import Json
 from crucible.telemetry.analysis import Span, spans_of
-from crucible.telemetry.events import RunOpened, SampleShown, TelemetryRefused
+from crucible.telemetry.events import EpisodesFailed, EqualPairs, RunOpened, SampleShown, TelemetryRefused
 from crucible.telemetry.loading import LoadedRun
 from crucible.telemetry.report import compared_ends, render_report
 from crucible.telemetry.report._cards import card_of
@@ -281,13 +281,26 @@ def test_names_and_paths_break_where_they_have_joints() -> None:
 
 def test_problems_are_said_once_with_how_often() -> None:
     refused = [event(20 + n, TelemetryRefused.NAME, problem="the disk is full") for n in range(2)]
-    events = [*FAILED, *refused, *(effect(10 + n, f"sft/b[{n}]/f/#1", "T.f", 0.1, error="busy") for n in range(3))]
+    lost = [
+        *(event(40 + n, EpisodesFailed.NAME, error="down", num_failed=2.0, row=n, shown="{'q': 1}") for n in range(2)),
+        event(50, EpisodesFailed.NAME, error="odd", num_failed=1.0, row=None),
+        event(51, EqualPairs.NAME, dataset="d", split="s", num_equal=1.0, num_cut=0.0, num_pairs=9.0, row=3),
+    ]
+    events = [
+        *FAILED,
+        *refused,
+        *lost,
+        *(effect(10 + n, f"sft/b[{n}]/f/#1", "T.f", 0.1, error="busy") for n in range(3)),
+    ]
     series = series_of(points("loss", [1.0, float("nan"), float("inf")]))
     assert problems_of(events, calls_of(events), series) == (
         "workflow sft failed: no rows in 'talk'",
         "stage sft/load failed: no rows",
         "stage sft/undo failed: nothing to undo",
         "T.f in sft/b[*]/f failed 3 times: busy",
+        "1 of 9 pairs of d, split s (first row 3): left out, their two answers are equal",
+        "4 episodes failed, first on row 0 {'q': 1}: down",
+        "1 episodes failed: odd",
         "telemetry: the disk is full",
         "loss: 2 of 3 values are not finite, first at step 1",
     )
