@@ -435,7 +435,7 @@ def test_the_session_is_closed_at_the_end() -> None:
 
 SAME: Row = {"prompt": "1?", "chosen": "maybe", "rejected": "maybe"}
 LATE: Row = {"prompt": "2?", "chosen": "well" * 20 + "yes", "rejected": "well" * 20 + "no"}
-CUT = {"max_length": 40, "truncate": True}
+CUT: dict[str, Any] = {"max_length": 40, "truncate": True}
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -94,7 +94,7 @@ def test_environments_with_a_bug_end_the_run_and_the_row_and_the_line_are_named(
     assert isinstance(error, InvalidRequest)
     [first, *_] = run.events(EpisodesFailed)
     assert error.index == first.row is not None
-    assert RIDDLES[first.row]["prompt"] in str(error)
+    assert str(RIDDLES[first.row]["prompt"]) in str(error)
     assert "no episode of round 0 was finished: 6 of 6 failed, 6 of them because: ZeroDivisionError was raised" in str(
         error
     )
