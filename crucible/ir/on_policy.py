@@ -138,7 +138,7 @@ class ReinforcementSpec(OnPolicySpec):
     reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     asynchronous: bool = False
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
-    max_failed_share: float = attrs.field(default=0.5, metadata=within(Limits(at_least=0, at_most=1)))
+    max_failed_share: float = attrs.field(default=0.5, metadata=FRACTION)
     max_failing_rounds: int = attrs.field(default=3, metadata=AT_LEAST_1)
 
     @rule("group_size", "algorithm")

@@ -13,7 +13,7 @@ from typing import Generic, Never, Protocol, TypeVar
 import attrs
 
 from crucible.effects import Do, Eff, do, from_result
-from crucible.fields import AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
+from crucible.fields import AT_LEAST_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.outline import ports_within
 from crucible.kitchen.stage import Stage, stage
@@ -66,7 +66,7 @@ class ReinforcementConfig(OnPolicyConfig):
     reference_path: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
     reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
-    max_failed_share: float = attrs.field(default=0.5, metadata=within(Limits(at_least=0, at_most=1)))
+    max_failed_share: float = attrs.field(default=0.5, metadata=FRACTION)
     max_failing_rounds: int = attrs.field(default=3, metadata=AT_LEAST_1)
 
 
