@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from itertools import pairwise
 from typing import Protocol
 
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.train.types import Chunk, EncodedTextChunk, ImageChunk, Message, ModelInput, TokenId, ToolSpec
+from crucible.train.types import Chunk, EncodedTextChunk, ImageChunk, Message, ModelInput, TokenId, Tokenizer, ToolSpec
 
 
 class TrainOnWhat(Enum):
@@ -40,15 +41,64 @@ class PlacedImage:
 
 
 @attrs.frozen(kw_only=True)
+class TokenSpan:
+    """Tokens of one kind that follow each other, from `start` up to `stop`.
+
+    Args:
+        start: the position of the first.
+        stop: the position after the last.
+        control: whether the template wrote them as control tokens; else they are text, whatever it spells.
+        trained: whether they are trained on.
+    """
+
+    start: int
+    stop: int
+    control: bool
+    trained: bool
+
+
+@attrs.frozen(kw_only=True)
 class RenderedExample:
     """A conversation as tokens, with one weight for each: 1.0 where it is trained on, else 0.0.
 
-    The positions of an image hold zeros, of weight 0.
+    The positions of an image hold zeros, of weight 0. `control` are the positions of control tokens, ascending; all of
+    them were written by the renderer, none by what people said.
     """
 
     tokens: tuple[TokenId, ...]
     weights: tuple[float, ...]
     images: tuple[PlacedImage, ...] = ()
+    control: tuple[int, ...] = attrs.field(default=(), repr=False)
+
+    @property
+    def spans(self) -> tuple[TokenSpan, ...]:
+        """Say which tokens are control and which are text, and which are trained on.
+
+        >>> RenderedExample(tokens=(5, 6, 7), weights=(0.0, 1.0, 1.0), control=(2,)).spans[-1]
+        TokenSpan(start=2, stop=3, control=True, trained=True)
+        """
+        control = set(self.control)
+        kinds = [(place in control, weight > 0) for place, weight in enumerate(self.weights)]
+        starts = [place for place, kind in enumerate(kinds) if place == 0 or kind != kinds[place - 1]]
+        return tuple(
+            TokenSpan(start=start, stop=stop, control=kinds[start][0], trained=kinds[start][1])
+            for start, stop in pairwise([*starts, len(kinds)])
+        )
+
+    def show(self, tokenizer: Tokenizer) -> str:
+        """Write the example for people, a line for each span: what it is, and its text.
+
+        >>> from crucible.train.types import ByteTokenizer
+        >>> print(RenderedExample(tokens=(104, 105, 256), weights=(0.0, 1.0, 1.0), control=(2,)).show(ByteTokenizer()))
+        text              'h'
+        text     trained  'i'
+        control  trained  '<|im_end|>'
+        """
+        return "\n".join(
+            f"{'control' if span.control else 'text':9}{'trained' if span.trained else '':9}"
+            f"{tokenizer.decode(self.tokens[span.start : span.stop])!r}"
+            for span in self.spans
+        )
 
     @property
     def model_input(self) -> ModelInput:
@@ -72,7 +122,12 @@ class RenderedExample:
         while kept and kept[-1].start + len(kept[-1].chunk) >= length:
             length = min(length, kept[-1].start)
             kept = kept[:-1]
-        return RenderedExample(tokens=self.tokens[:length], weights=self.weights[:length], images=kept)
+        return RenderedExample(
+            tokens=self.tokens[:length],
+            weights=self.weights[:length],
+            images=kept,
+            control=tuple(place for place in self.control if place < length),
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -21,6 +21,8 @@ from crucible.train.renderers.base import (
     check_trainable,
     is_trained_on,
 )
+from crucible.train.renderers.quoting import Quoted, quote
+from crucible.train.renderers.runs import Run, encode_runs
 from crucible.train.types import (
     Message,
     ModelInput,
@@ -87,9 +89,13 @@ class ChatTemplateRenderer:
         self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
     ) -> Result[ModelInput, RenderError]:
         """Give the tokens after which the model writes the next assistant message."""
-        return self._pieces(messages, TrainOnWhat.ALL_TOKENS, tools).bind(
-            lambda pieces: self._header(messages).map(
-                lambda header: ModelInput.from_tokens(self._encode([*pieces, _Piece(text=header, weight=1.0)]).tokens)
+        return self._quote(messages, tools).bind(
+            lambda said: self._pieces(said.messages, TrainOnWhat.ALL_TOKENS).bind(
+                lambda pieces: (
+                    self._header(said.messages)
+                    .bind(lambda header: self._encode([*pieces, _Piece(text=header, weight=1.0)], said.mark))
+                    .map(lambda example: example.model_input)
+                )
             )
         )
 
@@ -97,8 +103,13 @@ class ChatTemplateRenderer:
         self, messages: Sequence[Message], train_on: TrainOnWhat, *, tools: Sequence[ToolSpec] = ()
     ) -> Result[RenderedExample, RenderError]:
         """Give the tokens of a whole conversation and what is trained on."""
-        pieces = check_trainable(messages, train_on).bind(lambda _: self._pieces(messages, train_on, tools))
-        return pieces.map(self._encode)
+        return (
+            check_trainable(messages, train_on)
+            .bind(lambda _: self._quote(messages, tools))
+            .bind(
+                lambda said: self._pieces(said.messages, train_on).bind(lambda pieces: self._encode(pieces, said.mark))
+            )
+        )
 
     def parse_response(self, tokens: Sequence[TokenId]) -> ParsedResponse:
         """Read sampled tokens as an assistant message, all of it text; the end of turn is cut off."""
@@ -109,21 +120,14 @@ class ChatTemplateRenderer:
         problem = None if len(known) == len(tokens) else "the answer holds a number that is no token"
         return ParsedResponse(message=assistant_message(text), ended=ended, problem=problem)
 
-    def _encode(self, pieces: Sequence[_Piece]) -> RenderedExample:
-        tokens: list[TokenId] = []
-        weights: list[float] = []
-        for run in _runs(pieces):
-            encoded = self.tokenizer.encode(run.text) if run.text else ()
-            tokens += encoded
-            weights += [run.weight] * len(encoded)
-        return RenderedExample(tokens=tuple(tokens), weights=tuple(weights))
+    def _encode(self, pieces: Sequence[_Piece], mark: str) -> Result[RenderedExample, RenderError]:
+        return encode_runs(self.tokenizer, [Run(text=run.text, weight=run.weight) for run in _runs(pieces)], mark)
 
-    def _pieces(
-        self, messages: Sequence[Message], train_on: TrainOnWhat, tools: Sequence[ToolSpec]
-    ) -> Result[list[_Piece], RenderError]:
+    def _quote(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Result[Quoted, RenderError]:
         problem = _unusable(messages, tools)
-        if problem is not None:
-            return Failure(problem)
+        return Failure(problem) if problem else Success(quote(self.tokenizer, messages, thoughts=True))
+
+    def _pieces(self, messages: Sequence[Message], train_on: TrainOnWhat) -> Result[list[_Piece], RenderError]:
         pieces: list[_Piece] = []
         outside = float(train_on is TrainOnWhat.ALL_TOKENS)
         before = ""

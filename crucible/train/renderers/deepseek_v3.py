@@ -7,7 +7,7 @@ import attrs
 
 from crucible.train.renderers.base import ParsedResponse
 from crucible.train.renderers.layout import Span
-from crucible.train.renderers.reading import CLOSE, OPEN, answer, split_calls, split_thought
+from crucible.train.renderers.reading import CLOSE, OPEN, answer, split_calls, split_thought, thought_apart
 from crucible.train.renderers.refusals import (
     calls_are_json,
     first,
@@ -80,6 +80,11 @@ class DeepSeekV3:
         """Only where history keeps what the model thought."""
         return not self.thinking or self.keep_thinking
 
+    @property
+    def reads_thoughts(self) -> bool:
+        """Always, as datasets have it in texts."""
+        return True
+
     def refusal(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str | None:
         """Refuse images, and thinking where it is off."""
         family = "deepseekv3"
@@ -95,6 +100,7 @@ class DeepSeekV3:
 
     def conversation(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Span]:
         """Lay out a whole conversation."""
+        messages = [thought_apart(message) for message in messages]
         spans = [Span(text=BEGIN), *_system(messages, tools)]
         for index, message in enumerate(messages):
             if message.role == "user":
@@ -152,8 +158,6 @@ def _header(before: Sequence[Message], *, thinks: bool) -> Span:
 
 def _body(message: Message, before: Sequence[Message], *, thinks: bool) -> str:
     thinking, text = thinking_of(message), text_of(message)
-    if not thinking and CLOSE in text:
-        thinking, text = text.partition(CLOSE)[0].rpartition(OPEN)[2], text.partition(CLOSE)[2]
     follows_tool = bool(before) and before[-1].role == "tool"
     if thinks and follows_tool:
         text = f"{OPEN}{thinking}{CLOSE}{text}" if thinking else text

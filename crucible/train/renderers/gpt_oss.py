@@ -70,6 +70,11 @@ class GptOss:
         """History loses its thinking, and the mark that ended it is another."""
         return False
 
+    @property
+    def reads_thoughts(self) -> bool:
+        """Never: a thought is a part of its own here."""
+        return False
+
     def refusal(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str | None:
         """Refuse images, several calls in one message, and a tool's result whose tool is not known."""
         several = next((i for i, each in enumerate(messages) if len(each.tool_calls) > 1), None)

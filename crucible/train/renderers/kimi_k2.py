@@ -65,6 +65,11 @@ class KimiK2:
         """Only where history keeps what the model thought."""
         return not self.thinking or self.keep_thinking
 
+    @property
+    def reads_thoughts(self) -> bool:
+        """Never: a thought is a part of its own here."""
+        return False
+
     def refusal(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str | None:
         """Refuse images, a tool's result that does not name its call, and thinking where it is off."""
         nameless = next((i for i, each in enumerate(messages) if each.role == "tool" and not each.tool_call_id), None)

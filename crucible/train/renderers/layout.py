@@ -16,13 +16,14 @@ import attrs
 from crucible.effects import Failure, Result, Success
 from crucible.train.renderers.base import (
     ParsedResponse,
-    PlacedImage,
     RenderedExample,
     RenderError,
     TrainOnWhat,
     check_trainable,
     is_trained_on,
 )
+from crucible.train.renderers.quoting import Quoted, decode_quoted, quote, unquoted
+from crucible.train.renderers.runs import Run, encode_runs
 from crucible.train.types import ImageChunk, Message, ModelInput, TokenId, Tokenizer, ToolSpec
 
 
@@ -59,6 +60,10 @@ class Layout(Protocol):
     @property
     def extends(self) -> bool:
         """As `Renderer.extends`."""
+
+    @property
+    def reads_thoughts(self) -> bool:
+        """Whether a thought in its tags, at the very beginning of an assistant's text, is taken for its thinking."""
 
     def refusal(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str | None:
         """Say why this conversation cannot be written in this family's form; None when it can."""
@@ -109,8 +114,11 @@ class LayoutRenderer:
         self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
     ) -> Result[ModelInput, RenderError]:
         """Give the tokens after which the model writes the next assistant message."""
-        return self._check(messages, tools).map(
-            lambda _: self._encode(self.layout.prompt(messages, tools), [False] * len(messages), messages).model_input
+        return (
+            self._check(messages, tools)
+            .map(lambda _: self._quote(messages, tools))
+            .bind(lambda it: self._encode(self.layout.prompt(it.messages, it.tools), [False] * len(messages), it))
+            .map(lambda example: example.model_input)
         )
 
     def supervised_example(
@@ -125,7 +133,8 @@ class LayoutRenderer:
         return (
             check_trainable(messages, train_on)
             .bind(lambda _: self._check(messages, tools))
-            .map(lambda _: self._encode(self.layout.conversation(messages, tools), trained, messages, around=around))
+            .map(lambda _: self._quote(messages, tools))
+            .bind(lambda it: self._encode(self.layout.conversation(it.messages, it.tools), trained, it, around=around))
         )
 
     def parse_response(self, tokens: Sequence[TokenId]) -> ParsedResponse:
@@ -136,8 +145,10 @@ class LayoutRenderer:
         ends = {*self.stop_tokens, self.tokenizer.eos_token}
         length = next((index for index, token in enumerate(known) if token in ends), len(known))
         end = self.tokenizer.decode(known[length : length + 1]) or None
-        text, end = _cut(self.tokenizer.decode(known[:length]), self.layout.end_strings, end)
+        quoted, mark = decode_quoted(self.tokenizer, known[:length])
+        text, end = _cut(quoted, self.layout.end_strings, end)
         parsed = self.layout.read(text, end)
+        parsed = unquoted(parsed, mark)
         if not unknown or parsed.problem is not None:
             return parsed
         return attrs.evolve(parsed, problem=f"token {unknown[0]} is not in the vocabulary of {size}")
@@ -148,23 +159,22 @@ class LayoutRenderer:
         refusal = self.layout.refusal(messages, tools)
         return Success(None) if refusal is None else Failure(RenderError(message=refusal))
 
+    def _quote(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> Quoted:
+        return quote(self.tokenizer, messages, tools, thoughts=self.layout.reads_thoughts)
+
     def _encode(
-        self, spans: Sequence[Span], trained: Sequence[bool], messages: Sequence[Message], *, around: bool = False
-    ) -> RenderedExample:
-        tokens: list[TokenId] = []
-        weights: list[float] = []
-        images: list[PlacedImage] = []
-        for run in _runs([span for span in spans if span.text or span.image], trained, messages, around=around):
-            first = run[0]
-            if first.image is not None:
-                images.append(PlacedImage(start=len(tokens), chunk=first.image))
-                tokens += [0] * len(first.image)
-                weights += [0.0] * len(first.image)
-                continue
-            encoded = self.tokenizer.encode("".join(span.text for span in run))
-            tokens += encoded
-            weights += [float(_is_trained(first, trained, around=around))] * len(encoded)
-        return RenderedExample(tokens=tuple(tokens), weights=tuple(weights), images=tuple(images))
+        self, spans: Sequence[Span], trained: Sequence[bool], said: Quoted, *, around: bool = False
+    ) -> Result[RenderedExample, RenderError]:
+        written = [span for span in spans if span.text or span.image]
+        runs = [
+            Run(
+                text="".join(span.text for span in run),
+                weight=float(_is_trained(run[0], trained, around=around)),
+                image=run[0].image,
+            )
+            for run in _runs(written, trained, said.messages, around=around)
+        ]
+        return encode_runs(self.tokenizer, runs, said.mark)
 
 
 def _runs(

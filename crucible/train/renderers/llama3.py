@@ -64,6 +64,11 @@ class Llama3:
         """Nothing is taken out of history."""
         return True
 
+    @property
+    def reads_thoughts(self) -> bool:
+        """Never: a thought is a part of its own here."""
+        return False
+
     def refusal(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str | None:
         """Refuse thinking and images; tools too in Llama 3, which has no form for them."""
         family = "llama3_1" if self.preamble else "llama3"

@@ -1,6 +1,7 @@
 """Qwen3 and Qwen3-VL: ChatML with thinking, tools and images."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -10,7 +11,7 @@ from crucible.fields import checked
 from crucible.train.renderers.base import ParsedResponse
 from crucible.train.renderers.images import qwen3_vl_chunk
 from crucible.train.renderers.layout import Span
-from crucible.train.renderers.reading import CLOSE, OPEN, answer, json_call, split_calls, split_thought
+from crucible.train.renderers.reading import CLOSE, OPEN, answer, json_call, split_calls, split_thought, thought_apart
 from crucible.train.renderers.refusals import (
     calls_are_json,
     first,
@@ -38,6 +39,7 @@ _START, _END = "<|im_start|>", "<|im_end|>"
 _IMAGE_START, _IMAGE_END = "<|vision_start|>", "<|vision_end|>"
 _ASKED, _ANSWERED = "<tool_call>", "</tool_call>"
 _RESULT, _RESULT_END = "\n<tool_response>\n", "\n</tool_response>"
+_WRAPPED = re.compile(r"<.?tool_response>.*<.?/tool_response>", re.DOTALL)
 _NO_THOUGHT = f"{OPEN}\n\n{CLOSE}\n\n"
 _TOOLS = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
@@ -58,7 +60,8 @@ class Qwen3:
     Qwen3-VL-Thinking (`always`: the prompt opens the thought), Qwen3-4B-Instruct-2507 and Qwen3-VL-Instruct (`never`).
     Differs on purpose: the thought that a prompt opens is encoded apart from what follows, so that training sees the
     tokens that sampling gives; with `off` the empty thought belongs to the prompt and is not trained on; thinking that
-    the form would lose is refused. Text before a thought's end in a plain text message is its thinking, as there.
+    the form would lose is refused. A thought in its tags at the beginning of an assistant's text is its thinking, as there;
+    every other tag in a text stays text, where the templates let some act.
 
     Args:
         thinking: whether the model chooses to think, always does, is kept from it, or cannot.
@@ -90,6 +93,11 @@ class Qwen3:
         """Only where history keeps what the model thought."""
         return self.thinking == "never" or self.keep_thinking
 
+    @property
+    def reads_thoughts(self) -> bool:
+        """Where the form has thinking, as datasets have it in texts."""
+        return self.thinking in {"chosen", "always"}
+
     def refusal(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str | None:
         """Refuse thinking and images where there is no form for them, and images that cannot be read."""
         family = "qwen3_vl" if self.images else "qwen3"
@@ -106,12 +114,13 @@ class Qwen3:
 
     def conversation(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Span]:
         """Lay out a whole conversation."""
+        messages = [thought_apart(each, strip="\n") if self.reads_thoughts else each for each in messages]
         spans = _system(messages, tools)
         asked = _last_question(messages)
         for index, message in enumerate(messages):
             if message.role == "assistant":
                 last = index == len(messages) - 1
-                thinks = index > asked and (last or bool(self._split(message)[0]))
+                thinks = index > asked and (last or bool(thinking_of(message)))
                 spans += self._assistant(message, index, thinks=thinks or self.keep_thinking)
             elif message.role == "tool":
                 spans += _result(messages, index)
@@ -140,7 +149,7 @@ class Qwen3:
         return Span(text=f"{_START}assistant\n{opened}")
 
     def _assistant(self, message: Message, index: int, *, thinks: bool) -> list[Span]:
-        thinking, text = self._split(message)
+        thinking, text = thinking_of(message), text_of(message)
         if thinks and self.thinking in {"chosen", "always"}:
             opened = f"{OPEN}\n" if self.thinking == "chosen" else ""
             body = opened + thinking.strip("\n") + f"\n{CLOSE}\n\n" + text.lstrip("\n")
@@ -150,14 +159,6 @@ class Qwen3:
             line = "\n" if text or number else ""
             body += f'{line}{_ASKED}\n{{"name": "{call.name}", "arguments": {call.arguments}}}\n{_ANSWERED}'
         return [self._header(thinks=thinks), Span(text=body + _END, message=index), Span(text="\n")]
-
-    def _split(self, message: Message) -> tuple[str, str]:
-        """Give the thinking and the text; thinking may stand in the text itself, as datasets have it."""
-        thinking, text = thinking_of(message), text_of(message)
-        if thinking or self.thinking == "never" or CLOSE not in text:
-            return thinking, text
-        before, _, _ = text.partition(CLOSE)
-        return before.rstrip("\n").rpartition(OPEN)[2].lstrip("\n"), text.rpartition(CLOSE)[2].lstrip("\n")
 
 
 def _system(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Span]:
@@ -173,11 +174,9 @@ def _system(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Span
 
 
 def _last_question(messages: Sequence[Message]) -> int:
-    """Give the index of the last message of a user that is no tool's result."""
+    """Give the index of the last message of a user that is no tool's result in its tags, quoted or not."""
     for index, message in reversed(list(enumerate(messages))):
-        text = text_of(message)
-        wrapped = text.startswith(_RESULT.strip()) and text.endswith(_RESULT_END.strip())
-        if message.role == "user" and not wrapped:
+        if message.role == "user" and not _WRAPPED.fullmatch(text_of(message)):
             return index
     return len(messages) - 1
 

@@ -5,9 +5,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from crucible.train.types import Message, ToolCall, assistant_message
+import attrs
+
+from crucible.train.types import Message, Part, TextPart, ThinkingPart, ToolCall, assistant_message, plainest
 
 OPEN, CLOSE = "<think>", "</think>"
+THOUGHT = re.compile(rf"(\s*{OPEN})(.*?)({CLOSE})(.*)", re.DOTALL)
+"""A text that begins with a thought in its tags."""
 _CALL = re.compile(r'\s*\{\s*"name"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*"(\w+)"\s*:\s*(.*)\}\s*', re.DOTALL)
 
 
@@ -103,3 +107,18 @@ def json_call(text: str, *, arguments: str) -> ToolCall | None:
 def answer(thinking: str, said: str, calls: Sequence[ToolCall] = ()) -> Message:
     """Make the assistant's message that was read."""
     return assistant_message(said, thinking=thinking, tool_calls=calls)
+
+
+def thought_apart(message: Message, *, strip: str = "") -> Message:
+    """Give an assistant's message whose text begins with a thought in its tags, as datasets have it, with the thought as a part.
+
+    >>> thought_apart(Message(role="assistant", content="<think>2+2</think>4")).content
+    (ThinkingPart(text='2+2'), TextPart(text='4'))
+    """
+    joined = plainest(message)
+    found = THOUGHT.fullmatch(joined.content) if isinstance(joined.content, str) else None
+    if found is None or message.role != "assistant":
+        return message
+    thinking, said = found.group(2).strip(strip), found.group(4).lstrip(strip)
+    parts: tuple[Part, ...] = (ThinkingPart(text=thinking), TextPart(text=said))
+    return attrs.evolve(message, content=parts)

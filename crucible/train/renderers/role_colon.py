@@ -46,6 +46,11 @@ class RoleColon:
         """Nothing is taken out of history."""
         return True
 
+    @property
+    def reads_thoughts(self) -> bool:
+        """Never: a thought is a part of its own here."""
+        return False
+
     def refusal(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str | None:
         """Refuse everything but text."""
         family = "role_colon"

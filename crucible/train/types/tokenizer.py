@@ -1,7 +1,7 @@
 """`Tokenizer`: text to token ids and back, as a value."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import attrs
@@ -22,8 +22,18 @@ class Tokenizer(Protocol):
     def eos_token(self) -> TokenId:
         """The token that ends a sequence."""
 
+    @property
+    def control_tokens(self) -> Mapping[str, TokenId]:
+        """The texts that `encode` reads as control: special tokens, and markup that was added to the vocabulary."""
+
     def encode(self, text: str) -> tuple[TokenId, ...]:
-        """Give the tokens of `text`, special tokens written in it included, none added."""
+        """Give the tokens of `text`, control tokens written in it included, none added: for what a template wrote."""
+
+    def encode_text(self, text: str) -> tuple[TokenId, ...]:
+        """Give the tokens of `text` as text: whatever it spells, no control token. Else as `encode`.
+
+        Raises: ValueError when this vocabulary cannot write the text without a control token.
+        """
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Give the text of `tokens`, special tokens included; a number that stands for no token gives no text."""
@@ -60,14 +70,27 @@ class ByteTokenizer:
         """The end of a turn."""
         return 256
 
+    @property
+    def control_tokens(self) -> Mapping[str, TokenId]:
+        """The two marks of turns."""
+        return {self.START: 257, self.END: 256}
+
     def encode(self, text: str) -> tuple[TokenId, ...]:
         """Give the bytes of `text`, its turn marks as one token each."""
-        marks = {self.START: (257,), self.END: (256,)}
+        marks = self.control_tokens
         return tuple(
             token
             for piece in _MARKS.split(text)
-            for token in (marks[piece] if piece in marks else piece.encode("utf-8", "replace"))
+            for token in ((marks[piece],) if piece in marks else self.encode_text(piece))
         )
+
+    def encode_text(self, text: str) -> tuple[TokenId, ...]:
+        """Give the bytes of `text`.
+
+        >>> ByteTokenizer().encode_text("<|im_end|>")[:3]
+        (60, 124, 105)
+        """
+        return tuple(text.encode("utf-8", "replace"))
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Give the text of `tokens`; bytes that are no UTF-8 become the replacement character."""

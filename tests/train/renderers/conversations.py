@@ -41,3 +41,8 @@ def conversations(
 def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Write messages as transformers takes them."""
     return [{"role": message.role, "content": text_of(message)} for message in messages]
+
+
+def quotes_nothing(messages: Sequence[Message]) -> bool:
+    """Tell whether no content spells one of the turn marks: then the tokens are those of transformers."""
+    return not any("<|im_" in text_of(message) or "<|endoftext" in text_of(message) for message in messages)

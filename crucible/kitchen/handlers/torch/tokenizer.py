@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 import attrs
@@ -33,9 +34,21 @@ class HfTokenizer:
         """One more than the largest token id."""
         return _vocab_size(self.json)
 
+    @property
+    def control_tokens(self) -> Mapping[str, TokenId]:
+        """The special tokens, and those added tokens that are markup, as Qwen's `<think>`: no blanks and no words."""
+        return _controls(self.json, tuple(self.special_tokens.values()))
+
     def encode(self, text: str) -> tuple[TokenId, ...]:
-        """Give the tokens of `text`, special tokens written in it included, none added."""
+        """Give the tokens of `text`, control tokens written in it included, none added: for what a template wrote."""
         return tuple(_load(self.json).encode(text, add_special_tokens=False).ids)
+
+    def encode_text(self, text: str) -> tuple[TokenId, ...]:
+        """Give the tokens of `text` as text: whatever it spells, no control token. Else as `encode`.
+
+        Raises: ValueError when this vocabulary cannot write the text without a control token.
+        """
+        return _as_text(self.json, self.control_tokens, text)
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Give the text of `tokens`, special tokens included; a number that stands for no token gives no text."""
@@ -108,6 +121,84 @@ def _load(json: str) -> "tokenizers.Tokenizer":
     tokenizer.no_truncation()  # files saved after a training often carry its limit, and would cut texts silently
     tokenizer.no_padding()
     return tokenizer
+
+
+@lru_cache(maxsize=8)
+def _controls(json: str, named: tuple[str, ...]) -> Mapping[str, TokenId]:
+    added = _load(json).get_added_tokens_decoder().items()
+    found = {token.content: number for number, token in added if token.special or _is_markup(token.content)}
+    numbers = {name: _load(json).token_to_id(name) for name in named}
+    return MappingProxyType({**found, **{name: number for name, number in numbers.items() if number is not None}})
+
+
+def _is_markup(content: str) -> bool:
+    """Tell whether an added token is markup: no run of blanks, and no word that a user added to the vocabulary."""
+    ends = content[0] + content[-1]
+    return len(content) > 1 and not any(end.isalnum() or end.isspace() or end == "\u2581" for end in ends)
+
+
+@lru_cache(maxsize=8)
+def _plain(json: str, controls: tuple[str, ...]) -> "tokenizers.Tokenizer":
+    """Give the tokenizer without its control tokens: all that it reads is text.
+
+    Those that the model's own vocabulary lacks leave a name that nobody spells: the ids of added tokens are their places.
+    """
+    from json import dumps, loads
+
+    stored = loads(json)
+    words = stored["model"]["vocab"]  # a dict of ids, or for Unigram a list of words with their scores
+    own = words if isinstance(words, dict) else {word for word, _ in words}
+    kept = []
+    for token in stored["added_tokens"]:
+        if token["content"] not in controls:
+            kept.append(token)
+        elif token["content"] not in own:
+            kept.append({**token, "content": f"\U0010fffe{token['id']}\U0010ffff"})
+    return _load(dumps({**stored, "added_tokens": kept}, ensure_ascii=False))
+
+
+def _as_text(json: str, controls: Mapping[str, TokenId], text: str) -> tuple[TokenId, ...]:
+    """Encode as text; a control token that is a word of the vocabulary itself is cut in two.
+
+    Raises: ValueError when that does not help, or where the pieces are no tokens.
+    """
+    plain, unknown = _plain(json, tuple(controls)), _unknown(json)
+    control = set(controls.values()) - {unknown}
+    whole = plain.encode(text, add_special_tokens=False)
+    encoded, tokens, rest = whole, list[TokenId](), text
+    while (place := next((place for place, token in enumerate(encoded.ids) if token in control), None)) is not None:
+        start, end = encoded.offsets[place]
+        halves = ((cut, plain.encode(rest[:cut], add_special_tokens=False).ids) for cut in range(start + 1, end))
+        cut, before = next(((cut, ids) for cut, ids in halves if control.isdisjoint(ids)), (0, []))
+        if not cut:
+            raise _no_way(rest[start:end])
+        tokens, rest = [*tokens, *before], rest[cut:]
+        encoded = plain.encode(rest, add_special_tokens=False)
+    tokens += encoded.ids
+    for name in (name for name in controls if unknown in tokens and name in text):
+        if unknown in plain.encode(name, add_special_tokens=False).ids or tokens.count(unknown) > whole.ids.count(
+            unknown
+        ):
+            raise _no_way(name)
+    return tuple(tokens)
+
+
+def _no_way(text: str) -> ValueError:
+    return ValueError(
+        f"this model's vocabulary has no way to write {text!r} as text: its letters are no tokens of their own. "
+        "Leave the row out, or change this text"
+    )
+
+
+@lru_cache(maxsize=8)
+def _unknown(json: str) -> TokenId:
+    """Give the token of what the vocabulary does not know, which may come out of any text; -1 where there is none."""
+    from json import loads
+
+    model = loads(json)["model"]
+    name, number = model.get("unk_token"), model.get("unk_id")
+    found = _load(json).token_to_id(name) if isinstance(name, str) else number
+    return found if isinstance(found, int) else -1
 
 
 @lru_cache(maxsize=8)

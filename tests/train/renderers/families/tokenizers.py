@@ -5,7 +5,7 @@ is tested with it.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,6 +73,13 @@ class Tiktoken:
     def encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[TokenId, ...]:
         assert not add_special_tokens
         return tuple(self.encoding.encode(text, allowed_special="all"))
+
+    @property
+    def control_tokens(self) -> Mapping[str, TokenId]:
+        return self.encoding._special_tokens
+
+    def encode_text(self, text: str) -> tuple[TokenId, ...]:
+        return tuple(self.encoding.encode(text, disallowed_special=()))
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         known = [token for token in tokens if token in self._ids]
