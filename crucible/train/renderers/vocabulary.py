@@ -75,9 +75,23 @@ def vocabulary_of(tokenizer: Tokenizer, texts: Iterable[str]) -> Vocabulary:
 def _pattern(controls: tuple[str, ...]) -> re.Pattern[str]:
     """Match the first letter of each control token; the rest, the longest first, is the group that matched."""
     rests: dict[str, list[str]] = {}
-    for control in sorted(controls, key=len, reverse=True):
-        rests.setdefault(control[0], []).append(re.escape(control[1:]))
-    return re.compile("|".join(f"{re.escape(first)}(?=({'|'.join(rest)}))" for first, rest in rests.items()) or "(?!)")
+    for control in controls:
+        rests.setdefault(control[0], []).append(control[1:])
+    return re.compile("|".join(f"{re.escape(first)}(?=({_any(rest)}))" for first, rest in rests.items()) or "(?!)")
+
+
+def _any(words: list[str]) -> str:
+    """Write a pattern of any of the words, the longest first, that looks at each letter once: there may be hundreds.
+
+    >>> _any(["ab", "abc", "ad"])
+    'a(?:b(?:c|)|d)'
+    """
+    rests: dict[str, list[str]] = {}
+    for word in words:
+        if word:
+            rests.setdefault(word[0], []).append(word[1:])
+    choices = [re.escape(first) + _any(rest) for first, rest in rests.items()] + ([""] if "" in words else [])
+    return choices[0] if len(choices) == 1 else f"(?:{'|'.join(choices)})"
 
 
 @lru_cache(maxsize=32)
