@@ -27,11 +27,13 @@ def fold_stream(
     initial: A,
     *,
     buffer: int,
+    ready: Callable[[A, int], bool] | None = None,
 ) -> Eff[A, E | E2, R | R2]:
     """Consume what `produce(latest, index)` makes while it makes the next, at most `buffer` items ahead.
 
-    `latest` is the newest value that `consume` gave when the item was begun; which one that was is recorded. `produce` ends the stream with None. A
-    failure on either side stops the other and waits for its finalizers.
+    `latest` is the newest value that `consume` gave when the item was begun; which one that was is recorded. An item is begun when
+    `ready(latest, index)` holds, which it must once all before it are consumed. `produce` ends the stream with None. A failure on
+    either side stops the other and waits for its finalizers.
 
     Raises: ValueError when `buffer` is below 1.
     """
@@ -47,6 +49,8 @@ def fold_stream(
         async def fill() -> None:
             for index in count():
                 place = Scope(base, f"produce[{index}]")
+                while ready is not None and not ready(consumed.latest, index):
+                    await consumed.more()
                 latest = await consumed.after(run.chosen(place.path, consumed.number))
                 item = await evaluate(run, place, _made(produce, latest, index))
                 if item is None:
@@ -84,6 +88,10 @@ class _Consumed(Generic[A]):
         self._values[self.number] = value
         self._progress.set()
         self._progress = anyio.Event()
+
+    async def more(self) -> None:
+        """Wait for the next."""
+        await self._progress.wait()
 
     async def after(self, number: int) -> A:
         """Give what there was after so many items, once there is; nobody asks for an older one after that."""

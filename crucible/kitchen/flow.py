@@ -48,11 +48,12 @@ def stream_loop(
     body: Callable[[Context[Iteration[S, I]]], Eff[Context[S], E, R]],
     *,
     buffer: int | Callable[[S], int] = 4,
+    ready: Callable[[S, int], bool] | None = None,
 ) -> Stage[Context[S], Context[S], E | E2, R | R2]:
     """Run `body` for each item that `produce(newest_state, index)` makes, while it makes the next, until it gives None.
 
     At most `buffer` items are made ahead, or as many as it gives for the first state. The producer sees the newest state that
-    the body gave, not only the first.
+    the body gave, not only the first, and waits where `ready(newest_state, index)` does not hold; it must once none is ahead.
     """
     part = as_stage(body)
 
@@ -64,7 +65,8 @@ def stream_loop(
             return produce(latest.state, index)
 
         size = buffer(context.state) if callable(buffer) else buffer
-        return scoped(name, fold_stream(make, step, context, buffer=size))
+        may_begin = None if ready is None else lambda latest, index: ready(latest.state, index)
+        return scoped(name, fold_stream(make, step, context, buffer=size, ready=may_begin))
 
     return Stage(attrs.evolve(_around("stream loop", name, part), ports=ports_of(produce)), execute)
 

@@ -16,6 +16,7 @@ from crucible.telemetry.events import (
     EvaluationCompleted,
     PreferenceStep,
     ReinforcementStep,
+    RunResumed,
     SampleShown,
     StageStarted,
     TrainingStep,
@@ -53,11 +54,10 @@ class RunProgress:
         match event:
             case StageStarted(stage="evaluate" | "init_session" as stage):
                 self._progress.update(self._steps, description=_DOING[stage])
-            case DatasetLoaded():
-                self._say(f"{event.num_rows} rows of {event.dataset}, split {event.split}")
+            case RunResumed():
+                self._progress.update(self._steps, completed=event.step)
             case DatasetBuilt():
                 self._progress.update(self._steps, total=event.total_steps, completed=0)
-                self._say(f"{event.num_tokens} tokens, {event.num_trained_tokens} trained, {event.total_steps} steps")
             case TrainingStep():
                 self._trained(event.step, f"training, loss {event.loss:.3f}")
             case PreferenceStep():
@@ -68,26 +68,42 @@ class RunProgress:
                 self._trained(
                     event.step, f"training, KL to the teacher {event.metrics.get('teacher_kl', math.nan):.3f}"
                 )
-            case EpisodesFailed():
-                row = "" if event.row is None else f", first on row {event.row} {event.shown}"
-                self._say(f"step {event.step}: {event.num_failed} episodes failed{row}: {event.error}")
-            case EqualPairs():
-                cut = f", {event.num_cut} of them only once they are cut" if event.num_cut else ""
-                data = f"{event.dataset}, split {event.split}, first row {event.row}"
-                self._say(f"{event.num_equal} of {event.num_pairs} pairs of {data}, left out: two equal answers{cut}")
-            case EvaluationCompleted():
-                scores = ", ".join(f"{name} {value:.1%}" for name, value in event.metrics.items())
-                self._say(f"step {event.step}: {scores} on {event.num_examples} held-out examples")
-            case SampleShown():
-                self._say(f"  asked     {event.prompt!r}\n  answered  {event.answer!r}\n  expected  {event.expected!r}")
             case _:
                 pass
+        said = _said_of(event)
+        if said is not None:
+            self._progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def _trained(self, step: int, text: str) -> None:
         self._progress.update(self._steps, completed=step, description=text)
 
-    def _say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+def _said_of(event: object) -> str | None:
+    """Say what stays on the screen of an event."""
+    said = None
+    match event:
+        case DatasetLoaded():
+            said = f"{event.num_rows} rows of {event.dataset}, split {event.split}"
+        case RunResumed():
+            without = f", which did not keep {event.missing}" if event.missing else ""
+            said = f"resumed after step {event.step} from {event.path}{without}"
+        case DatasetBuilt():
+            said = f"{event.num_tokens} tokens, {event.num_trained_tokens} trained, {event.total_steps} steps"
+        case EpisodesFailed():
+            row = "" if event.row is None else f", first on row {event.row} {event.shown}"
+            said = f"step {event.step}: {event.num_failed} episodes failed{row}: {event.error}"
+        case EqualPairs():
+            cut = f", {event.num_cut} of them only once they are cut" if event.num_cut else ""
+            data = f"{event.dataset}, split {event.split}, first row {event.row}"
+            said = f"{event.num_equal} of {event.num_pairs} pairs of {data}, left out: two equal answers{cut}"
+        case EvaluationCompleted():
+            scores = ", ".join(f"{name} {value:.1%}" for name, value in event.metrics.items())
+            said = f"step {event.step}: {scores} on {event.num_examples} held-out examples"
+        case SampleShown():
+            said = f"  asked     {event.prompt!r}\n  answered  {event.answer!r}\n  expected  {event.expected!r}"
+        case _:
+            pass
+    return said
 
 
 _DOING = {"evaluate": "measuring", "init_session": "loading the model"}

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from crucible.kitchen.config import TrainingConfig
+from crucible.kitchen.kept import KEPT
 from crucible.train.algorithms.schedules import Schedule
 from crucible.train.types import (
     AdamParams,
@@ -72,29 +73,32 @@ class TrainingState(Generic[C_co]):
 
     `step` counts finished optimizer steps, `step_before` what it was before the last update (which may take several), and
     `batches_done` the batches that were drawn and used: where a resumed run goes on. `data_digest` tells the rows from others.
-    `why_no_step` says of the last batch that taught nothing why it did not. `metrics` are of the weights at `measured_step`, None before the first measurement.
+    `why_no_step` says of the last batch that taught nothing why it did not. `metrics` are of the weights at `measured_step`, None
+    before the first measurement. `started_from` is the checkpoint whose weights training began with, None for fresh adapters.
 
-    Each workflow adds what it draws batches from. `batches` are those left of this epoch, by the indices of their examples.
+    What is marked `KEPT` is in every checkpoint, and comes back when a run is resumed. Each workflow adds what it draws batches
+    from. `batches` are those left of this epoch, by the indices of their examples.
     """
 
     config: C_co
     session: TrainingSession
     tokenizer: Tokenizer
     optimization: Optimization
-    step: int = 0
-    step_before: int = 0
-    batches_done: int = 0
-    epoch: int = 0
+    step: int = attrs.field(default=0, metadata=KEPT)
+    step_before: int = attrs.field(default=0, metadata=KEPT)
+    batches_done: int = attrs.field(default=0, metadata=KEPT)
+    epoch: int = attrs.field(default=0, metadata=KEPT)
     num_examples: int
     data_digest: str = ""
     batches: tuple[tuple[int, ...], ...] = ()
-    why_no_step: str = ""
-    epoch_loss: float = 0.0
-    epoch_steps: int = 0
+    why_no_step: str = attrs.field(default="", metadata=KEPT)
+    epoch_loss: float = attrs.field(default=0.0, metadata=KEPT)
+    epoch_steps: int = attrs.field(default=0, metadata=KEPT)
+    started_from: str | None = attrs.field(default=None, metadata=KEPT)
     checkpoint: Checkpoint | None = None
     final_weights: SamplerWeights | None = None
-    metrics: dict[str, float] = attrs.field(factory=dict)
-    measured_step: int | None = None
+    metrics: dict[str, float] = attrs.field(factory=dict, metadata=KEPT)
+    measured_step: int | None = attrs.field(default=None, metadata=KEPT)
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crucible.effects import (
     Eff,
     Failure,
+    Journal,
     Located,
     Path,
     Result,
@@ -21,6 +22,8 @@ from crucible.effects import (
     located,
     perform,
     pure,
+    record,
+    replay,
     timeout,
 )
 from tests.effects.fakes import CrashError, Work, Worker, crash, hang, refuse, said, say, working
@@ -87,6 +90,23 @@ class TestItems:
         Work.handled_by(ledger).run(fold_stream(make(3), collect, NONE, buffer=1))
         assert ledger.log.index("make 1") < ledger.log.index("use 1")
         assert ledger.log.index("use 0") < ledger.log.index("make 2")
+
+    @given(st.integers(0, 9), st.integers(1, 4), st.integers(1, 4), pauses, pauses)
+    def test_wait_to_be_begun_until_they_may(self, end: int, buffer: int, every: int, making: int, using: int) -> None:
+        begun: dict[int, int] = {}
+
+        def produce(seen: tuple[int, ...], index: int) -> Eff[int | None, str, Work]:
+            begun[index] = len(seen)
+            return make(end)(seen, index)
+
+        def not_past_a_barrier(seen: tuple[int, ...], index: int) -> bool:
+            return len(seen) // every == index // every
+
+        work = fold_stream(produce, collect, NONE, buffer=buffer, ready=not_past_a_barrier)
+        journal = Journal()
+        assert record(Work.handled_by(Ledger(making, using)), journal).run(work) == Success(tuple(range(end)))
+        assert all(seen >= index // every * every for index, seen in begun.items())
+        assert replay(journal).run(work) == Success(tuple(range(end)))
 
     def test_none_ends_the_stream_at_once(self) -> None:
         assert working().run(fold_stream(make(0), collect, NONE, buffer=1)) == Success(NONE)

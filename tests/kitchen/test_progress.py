@@ -16,6 +16,7 @@ from crucible.telemetry.events import (
     EvaluationCompleted,
     PreferenceStep,
     ReinforcementStep,
+    RunResumed,
     SampleShown,
     StageStarted,
     StageStopped,
@@ -69,6 +70,17 @@ def test_what_was_lost_is_said_with_its_row() -> None:
         "2 of 9 pairs of d, split train, first row 4, left out: two equal answers, 1 of them only once they are cut",
         "2 of 9 pairs of d, split train, first row 4, left out: two equal answers",
     ]
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("", "runs/a"), ("epoch_loss, metrics", "runs/a, which did not keep epoch_loss, metrics")],
+)
+def test_a_resumed_run_says_where_it_goes_on_and_what_was_not_kept(missing: str, said: str) -> None:
+    screen = StringIO()
+    with RunProgress(Console(file=screen, width=120)) as progress:
+        progress.show(RunResumed(step=3, path="runs/a", missing=missing))
+    assert f"resumed after step 3 from {said}\n" in screen.getvalue()
 
 
 def test_the_bar_shows_steps_and_loss() -> None:

@@ -7,8 +7,9 @@ import attrs
 from crucible.effects import Do, Eff, attempt, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
+from crucible.kitchen.kept import keep
 from crucible.kitchen.stage import generic_stage
-from crucible.kitchen.stages.positions import checkpoint_name
+from crucible.kitchen.stages.positions import PLACE, checkpoint_name
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import ArtifactSaved, CheckpointSaved
 from crucible.train.errors import TrainError
@@ -33,9 +34,10 @@ def is_due(step: int, *, before: int, every: int) -> bool:
 
 @generic_stage
 def save_checkpoint(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
-    """Save weights, optimizer and random state under the number of the step."""
-    state = context.state
-    checkpoint = yield from perform(TrainingClient.save_checkpoint, state.session, checkpoint_name(state))
+    """Save weights, optimizer and random state under the number of the step, with all that the run adds up."""
+    state, name = context.state, checkpoint_name(context.state)
+    metadata = {**keep(state), PLACE: name}
+    checkpoint = yield from perform(TrainingClient.save_checkpoint, state.session, name, metadata=metadata)
     yield from tell(CheckpointSaved(step=checkpoint.step, path=checkpoint.path))
     return context.to(attrs.evolve(state, checkpoint=checkpoint))
 

@@ -18,7 +18,7 @@ from crucible.kitchen.stages.policy import (
     Updated,
     target_logprobs,
 )
-from crucible.kitchen.stages.positions import position_of
+from crucible.kitchen.stages.positions import placed
 from crucible.kitchen.stages.samplers import with_present_weights
 from crucible.kitchen.stages.setup import optimization_of
 from crucible.kitchen.states import Batched, Tokenized
@@ -95,21 +95,15 @@ def build_distillation_dataset(
     prompts = tuple(question.prompt for question in questions)
     updates = config.updates_per_batch if config.mode == "on_policy" else 1
     total_steps = config.epochs * steps_per_epoch(len(prompts), batch_size=config.batch_size) * updates
-    position = yield from from_result(position_of(state, num_examples=len(prompts)))
-    return context.to(
-        DistillationState(
-            config=config,
-            session=state.session,
-            tokenizer=state.tokenizer,
-            optimization=optimization_of(config, total_steps=total_steps),
-            num_examples=len(prompts),
-            prompts=prompts,
-            step=position.step,
-            batches_done=position.batches_done,
-            data_digest=position.data_digest,
-            epoch=position.epoch,
-        )
+    ready = DistillationState(
+        config=config,
+        session=state.session,
+        tokenizer=state.tokenizer,
+        optimization=optimization_of(config, total_steps=total_steps),
+        num_examples=len(prompts),
+        prompts=prompts,
     )
+    return context.to((yield from placed(ready, state)))
 
 
 def _close_teachers(context: Context[DistillationState]) -> Eff[object, Never, SamplingClient]:

@@ -23,7 +23,7 @@ def check_episodes(context: Context[RolledOut]) -> Do[TrainError, TrainingClient
     failing = rolled.base.failing_rounds + 1 if is_failing else 0
     base = attrs.evolve(rolled.base, failing_rounds=failing)
     if rolled.num_finished == 0 or failing >= config.max_failing_rounds:
-        saved = yield from _saved(context.to(base))
+        saved = yield from _saved(context.to(attrs.evolve(base, failing_rounds=0)))  # once mended, it counts anew
         yield from fail(_why(attrs.evolve(rolled, base=base), saved))
     return context.to(attrs.evolve(rolled, base=base))
 

@@ -1,21 +1,33 @@
-"""Where a run is in its data, written into the names of its checkpoints, and read back by the run that goes on from one."""
+"""Where a run is in its data, and what it has added up, written into its checkpoints, and read back by the run that goes on from one.
+
+Their metadata hold all of it. Their names say where they were made, for people, and for backends that keep no metadata.
+"""
 
 import hashlib
 import json
 import re
 from collections.abc import Sequence
+from typing import Never, TypeVar
 
 import attrs
 
-from crucible.effects import Failure, Result, Success
+from crucible.effects import Eff, Failure, Result, Success, from_result, tell
 from crucible.kitchen.config import TrainingConfig
+from crucible.kitchen.kept import names_kept, read_kept
 from crucible.kitchen.states import Tokenized, TrainingState
+from crucible.telemetry.events import RunResumed
 from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.errors import InvalidRequest, TrainError
-from crucible.train.types import Row
+from crucible.train.types import Checkpoint, Row, TrainingSession
+
+S = TypeVar("S", bound=TrainingState[TrainingConfig])
+
+PLACE = "place"
+"""Under this name the metadata of a checkpoint have the name that was given to it."""
 
 _NAME = re.compile(
     r"step_(?P<step>\d+)(?:_batch_(?P<batch>\d+))?_size_(?P<batch_size>\d+)_seed_(?P<seed>-?\d+)_data_(?P<data>[0-9a-f]+)"
+    r"(?P<start>_started)?"
     r"(?:~\d+)?/?$"  # a store may have put a copy's number behind it, and a user a slash
 )
 
@@ -33,13 +45,13 @@ class Position:
 def position_of(state: Tokenized[TrainingConfig], *, num_examples: int) -> Result[Position, TrainError]:
     """Find where a run goes on: at the beginning, or where the checkpoint it resumes from was made.
 
-    A checkpoint that was given another name says nothing but its step.
+    A checkpoint that was given another name, and has no metadata, says nothing but its step.
 
     Fails: InvalidRequest when the checkpoint's place is one in other batches: it names what was different.
     """
     config, found = state.config, digest_of(state.rows)
     per_epoch = max(steps_per_epoch(num_examples, batch_size=config.batch_size), 1)
-    named = _NAME.search(config.resume_from or "")
+    named = _place_of(config, state.session)
     if config.resume_from is None or named is None:
         step = 0 if config.resume_from is None else state.session.step
         return Success(Position(step=step, batches_done=step, epoch=step // per_epoch, data_digest=found))
@@ -52,11 +64,53 @@ def position_of(state: Tokenized[TrainingConfig], *, num_examples: int) -> Resul
     return Success(Position(step=step, batches_done=done, epoch=done // per_epoch, data_digest=found))
 
 
+def placed(state: S, before: Tokenized[TrainingConfig]) -> Eff[S, TrainError, Never]:
+    """Put a run that is ready to begin where it goes on, with all that it had added up there.
+
+    Fails: InvalidRequest when the checkpoint's place is one in other batches, or its metadata cannot be read.
+    """
+    path, metadata = before.config.resume_from, before.session.metadata
+    position = position_of(before, num_examples=state.num_examples)
+    begun = position.map(
+        lambda at: attrs.evolve(
+            state,
+            step=at.step,
+            batches_done=at.batches_done,
+            epoch=at.epoch,
+            data_digest=at.data_digest,
+            started_from=before.config.start_from,
+        )
+    )
+    if path is None:
+        return from_result(begun)
+    kept = read_kept(type(state), metadata).alt(lambda problem: _unreadable(path, problem))
+
+    def going_on(at: S) -> Result[S, TrainError]:
+        checkpoint = Checkpoint(path=path, name=metadata.get(PLACE, path), step=at.step)
+        return kept.map(
+            lambda found: attrs.evolve(at, checkpoint=checkpoint, **found)  # type: ignore[arg-type]  # of the fields' types
+        )
+
+    missing = ", ".join(name for name in names_kept(type(state)) if name not in metadata)
+    return from_result(begun.bind(going_on)).bind(
+        lambda at: tell(RunResumed(step=at.step, path=path, missing=missing)).map(lambda _: at)
+    )
+
+
 def checkpoint_name(state: TrainingState[TrainingConfig]) -> str:
-    """Name a checkpoint after its step, after the batches done where they are not as many, and after what they are of."""
+    """Name a checkpoint after its step, after the batches done where they are not as many, and after what they are of.
+
+    `_started` stands behind it where training began with the weights of another checkpoint.
+    """
     place = "" if state.batches_done == state.step else f"_batch_{state.batches_done:06d}"
-    config = state.config
-    return f"step_{state.step:06d}{place}_size_{config.batch_size}_seed_{config.seed}_data_{state.data_digest}"
+    config, start = state.config, "" if state.started_from is None else "_started"
+    return f"step_{state.step:06d}{place}_size_{config.batch_size}_seed_{config.seed}_data_{state.data_digest}{start}"
+
+
+def has_unknown_start(state: TrainingState[TrainingConfig]) -> bool:
+    """Tell whether training began with a checkpoint of which the backend kept no record."""
+    named = _place_of(state.config, state.session)
+    return state.started_from is None and named is not None and named["start"] is not None
 
 
 def digest_of(rows: Sequence[Row]) -> str:
@@ -70,6 +124,19 @@ def digest_of(rows: Sequence[Row]) -> str:
         text = json.dumps(dict(row), skipkeys=True, default=lambda value: type(value).__name__)
         hashed.update(text.encode() + b"\n")
     return hashed.hexdigest()
+
+
+def _place_of(config: TrainingConfig, session: TrainingSession) -> re.Match[str] | None:
+    """Read the place where the checkpoint that a run resumes from was made; None where nothing says it."""
+    if config.resume_from is None:
+        return None
+    return _NAME.search(session.metadata.get(PLACE, "")) or _NAME.search(config.resume_from)
+
+
+def _unreadable(path: str, problem: str) -> TrainError:
+    message = f"the metadata of checkpoint {path} cannot be read: {problem}"
+    fix = "resume from another checkpoint, or begin anew with its weights: give start_from, not resume_from"
+    return InvalidRequest(message=message, fix=fix)
 
 
 def _changes(named: re.Match[str], config: TrainingConfig, data_digest: str) -> list[str]:

@@ -12,7 +12,7 @@ from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.equal_pairs import different_pairs
 from crucible.kitchen.stages.policy import whole_sequence
-from crucible.kitchen.stages.positions import position_of
+from crucible.kitchen.stages.positions import placed
 from crucible.kitchen.stages.samplers import with_sampler
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
@@ -138,7 +138,6 @@ def build_preference_dataset(
         held_out = yield from _pairs(config, rows, config.held_out, renderer, rules)
     data, num_pairs = pairs.data, len(pairs.data) // 2
     total_steps = config.epochs * steps_per_epoch(num_pairs, batch_size=config.batch_size)
-    position = yield from from_result(position_of(state, num_examples=num_pairs))
     yield from tell(
         DatasetBuilt(
             num_examples=num_pairs,
@@ -147,21 +146,16 @@ def build_preference_dataset(
             total_steps=total_steps,
         )
     )
-    return context.to(
-        PreferenceState(
-            config=config,
-            session=state.session,
-            tokenizer=state.tokenizer,
-            optimization=optimization_of(config, total_steps=total_steps),
-            num_examples=num_pairs,
-            pairs=pairs,
-            held_out=held_out,
-            step=position.step,
-            epoch=position.epoch,
-            batches_done=position.batches_done,
-            data_digest=position.data_digest,
-        )
+    ready = PreferenceState(
+        config=config,
+        session=state.session,
+        tokenizer=state.tokenizer,
+        optimization=optimization_of(config, total_steps=total_steps),
+        num_examples=num_pairs,
+        pairs=pairs,
+        held_out=held_out,
     )
+    return context.to((yield from placed(ready, state)))
 
 
 @stage

@@ -12,13 +12,14 @@ from typing import Generic, Never, Protocol, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do, from_result
+from crucible.effects import Do, Eff, do
 from crucible.fields import AT_LEAST_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
 from crucible.kitchen.context import Context, Iteration
+from crucible.kitchen.kept import KEPT
 from crucible.kitchen.outline import ports_within
 from crucible.kitchen.stage import Stage, stage
 from crucible.kitchen.stages.policy import OnPolicyConfig, OnPolicyState
-from crucible.kitchen.stages.positions import position_of
+from crucible.kitchen.stages.positions import placed
 from crucible.kitchen.stages.setup import optimization_of
 from crucible.kitchen.states import Tokenized
 from crucible.train.algorithms.batching import epoch_batches, steps_per_epoch
@@ -57,7 +58,7 @@ class ReinforcementConfig(OnPolicyConfig):
             for the one it learns from now. As many are rolled out ahead at the most; none is dropped.
         max_failed_share: of the episodes of a round: `max_failing_rounds` in a row of which a greater share failed stop the run,
             once it has saved a checkpoint; 1.0 for never. A round of which no episode was finished stops it at once.
-        max_failing_rounds: how many such rounds stop it. A run that goes on from a checkpoint counts anew.
+        max_failing_rounds: how many such rounds stop it.
     """
 
     algorithm: PolicyGradient = attrs.field(factory=reinforce)
@@ -79,7 +80,7 @@ class ReinforcementState(OnPolicyState[ReinforcementConfig]):
 
     problems: tuple[Row, ...]
     first_batch: int = 0
-    failing_rounds: int = 0
+    failing_rounds: int = attrs.field(default=0, metadata=KEPT)
 
     def problems_of_batch(self, number: int) -> tuple[int, ...] | None:
         """Give the indices of the problems of a batch, counted over all epochs; None when there are no more."""
@@ -114,22 +115,16 @@ def build_problems(
     state, config = context.state, context.state.config
     size = len(state.rows)
     rounds = config.epochs * steps_per_epoch(size, batch_size=config.batch_size)
-    position = yield from from_result(position_of(state, num_examples=size))
-    return context.to(
-        ReinforcementState(
-            config=config,
-            session=state.session,
-            tokenizer=state.tokenizer,
-            optimization=optimization_of(config, total_steps=rounds * config.updates_per_batch),
-            num_examples=size,
-            problems=state.rows,
-            first_batch=position.batches_done,
-            step=position.step,
-            batches_done=position.batches_done,
-            data_digest=position.data_digest,
-            epoch=position.epoch,
-        )
+    ready = ReinforcementState(
+        config=config,
+        session=state.session,
+        tokenizer=state.tokenizer,
+        optimization=optimization_of(config, total_steps=rounds * config.updates_per_batch),
+        num_examples=size,
+        problems=state.rows,
     )
+    begun = yield from placed(ready, state)
+    return context.to(attrs.evolve(begun, first_batch=begun.batches_done))
 
 
 def build_env_group(

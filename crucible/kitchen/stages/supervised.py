@@ -9,7 +9,7 @@ from crucible.fields import checked
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
-from crucible.kitchen.stages.positions import position_of
+from crucible.kitchen.stages.positions import placed
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Batched, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt
@@ -44,7 +44,6 @@ def build_supervised_dataset(
     rules = DatumRules(train_on=config.train_on, max_length=limit, truncate=config.truncate)
     data = yield from from_result(build_data(state.rows, ChatTemplateRenderer(state.tokenizer), rules))
     total_steps = config.epochs * steps_per_epoch(len(data), batch_size=config.batch_size)
-    position = yield from from_result(position_of(state, num_examples=len(data)))
     yield from tell(
         DatasetBuilt(
             num_examples=len(data),
@@ -53,20 +52,15 @@ def build_supervised_dataset(
             total_steps=total_steps,
         )
     )
-    return context.to(
-        SupervisedState(
-            config=config,
-            session=state.session,
-            tokenizer=state.tokenizer,
-            optimization=optimization_of(config, total_steps=total_steps),
-            data=data,
-            num_examples=len(data),
-            step=position.step,
-            epoch=position.epoch,
-            batches_done=position.batches_done,
-            data_digest=position.data_digest,
-        )
+    ready = SupervisedState(
+        config=config,
+        session=state.session,
+        tokenizer=state.tokenizer,
+        optimization=optimization_of(config, total_steps=total_steps),
+        data=data,
+        num_examples=len(data),
     )
+    return context.to((yield from placed(ready, state)))
 
 
 @pure_stage

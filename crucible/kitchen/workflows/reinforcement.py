@@ -9,7 +9,7 @@ from crucible.kitchen.flow import checked, conditional, loop, stream_loop
 from crucible.kitchen.outline import ports_within
 from crucible.kitchen.ports import Evaluator, ModelRegistry
 from crucible.kitchen.stage import Stage, stage, starting_from
-from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
+from crucible.kitchen.stages.checkpoints import cleanup, is_due, save_checkpoint, save_final_weights
 from crucible.kitchen.stages.conditions import Conditions
 from crucible.kitchen.stages.evaluation import evaluate
 from crucible.kitchen.stages.failing import check_episodes
@@ -73,7 +73,7 @@ def reinforcement_async(environment_of: EnvironmentOf[R]) -> Workflow[R]:
     """Make the workflow that rolls out the next batches while it learns from the last, at most `max_staleness` ahead.
 
     Each round is of the newest policy when it was begun, and waits to be begun where it would become too stale: every round
-    is learned from, none in vain.
+    is learned from, none in vain. None is under way when a checkpoint is saved, so a small `save_every` costs time.
     """
     return _ended(begin >> rounds_ahead(environment_of), "reinforcement_async")
 
@@ -109,13 +109,25 @@ def rounds_ahead(environment_of: EnvironmentOf[R]) -> Training[R]:
         groups = yield from environment_groups(state, indices, environment_of)
         return (yield from roll_out(state, groups, number))
 
-    rounds = stream_loop("rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead)
+    rounds = stream_loop(
+        "rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead, ready=no_checkpoint_between
+    )
     return checked(rounds.needing(ports_within(environment_of)), steps_were_taken)
 
 
 def max_rounds_ahead(state: ReinforcementState) -> int:
     """Give how many rounds are rolled out ahead: a round that is begun then can become no staler than that."""
     return state.config.max_staleness
+
+
+def no_checkpoint_between(state: ReinforcementState, index: int) -> bool:
+    """Tell whether a round may be begun: not while a checkpoint can fall due among the rounds that come before it.
+
+    So no round is under way when one is saved, and a run that is resumed from it goes on as this one does.
+    """
+    rounds_before = state.first_batch + index - state.batches_done
+    most = state.step + rounds_before * state.config.updates_per_batch
+    return not is_due(most, before=state.step, every=state.config.save_every)
 
 
 def _ended(

@@ -36,6 +36,7 @@ from crucible.telemetry.events._training import (
     PreferenceStep,
     ReinforcementStep,
     RolloutCompleted,
+    RunResumed,
     SampleShown,
     TrainingStep,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "ReinforcementStep",
     "RolloutCompleted",
     "RunOpened",
+    "RunResumed",
     "SampleShown",
     "StageFailed",
     "StageStarted",
@@ -86,6 +88,7 @@ Event: TypeAlias = (
     | EffectPerformed
     | TelemetryRefused
     | DatasetLoaded
+    | RunResumed
     | DatasetBuilt
     | TrainingStep
     | PreferenceStep

@@ -18,6 +18,16 @@ class DatasetLoaded:
 
 
 @attrs.frozen(kw_only=True)
+class RunResumed:
+    """Training goes on from a checkpoint, after `step` steps. `missing` names what it did not keep, which begins anew; mostly nothing."""
+
+    NAME: ClassVar[str] = f"{PREFIX}.training.resume"
+    step: int
+    path: str
+    missing: str
+
+
+@attrs.frozen(kw_only=True)
 class DatasetBuilt:
     """Rows became training data: how many tokens are read and trained on in one epoch, and how many steps all take."""
 

@@ -42,14 +42,14 @@ class SessionConfig:
 class TrainingSession:
     """An open session: a name for it, never the thing itself. `max_length` is the model's limit in tokens.
 
-    `metadata` is what was saved with the checkpoint that it goes on from; that of a new training is empty.
+    `metadata` is what was saved with the checkpoint that it goes on from; that of a new training is empty. It is no part of the name.
     """
 
     id: str
     model: str
     max_length: int
     step: int = 0
-    metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    metadata: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
 
 @attrs.frozen(kw_only=True, field_transformer=checked)
