@@ -1,7 +1,7 @@
 """Orchestration: contexts, stages, workflows, recipes and runs. Handlers live in `crucible.kitchen.handlers`."""
 
 from crucible.kitchen.context import Context, Iteration
-from crucible.kitchen.flow import conditional, loop, parallel, stream_loop, zoom
+from crucible.kitchen.flow import checked, conditional, loop, parallel, stream_loop, zoom
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.recipe import InvalidConfig, Recipe
 from crucible.kitchen.run import MissingHandlers, Plan, RunFailed, RunResult, dry_run, execute, new_run_id, run
@@ -19,6 +19,7 @@ __all__ = [
     "RunResult",
     "Stage",
     "as_stage",
+    "checked",
     "conditional",
     "dry_run",
     "execute",

@@ -31,6 +31,7 @@ from crucible.kitchen import (
     Context,
     Iteration,
     Recipe,
+    checked,
     conditional,
     execute,
     loop,
@@ -630,3 +631,26 @@ def test_a_failure_inside_a_zoom_rolls_back_both_sides_of_it() -> None:
     workflow = zoom(meal_of, with_meal, soup >> fish) >> zoom(meal_of, with_meal, cake)
     assert handlers.run(workflow(party)) == Failure(Burnt(dish="cake"))
     assert kitchen.taken_back == [2, 1]
+
+
+# Checks of what a part did
+
+
+def test_a_checked_part_is_that_part_where_nothing_is_amiss() -> None:
+    def always(before: Meal, after: Meal) -> Result[None, Burnt]:
+        return Success(None)
+
+    part = checked(soup >> fish, always)
+    assert recording(stove()[1], part(start())) == recording(stove()[1], (soup >> fish)(start()))
+    assert part.show() == (soup >> fish).show()
+
+
+def test_a_part_that_did_too_little_fails_and_is_undone() -> None:
+    def enough(before: Meal, after: Meal) -> Result[None, Burnt]:
+        new = len(after.dishes) - len(before.dishes)
+        return Success(None) if new > 1 else Failure(Burnt(dish=f"{new} dishes"))
+
+    cook, handlers = stove()
+    assert handlers.run((soup >> checked(fish, enough))(start())).failure() == Burnt(dish="1 dishes")
+    assert cook.taken_back == [2, 1]
+    assert isinstance(handlers.run(checked(soup >> fish, enough)(start())), Success)

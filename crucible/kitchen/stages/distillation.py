@@ -5,7 +5,7 @@ from typing import Literal, Never, TypeAlias
 
 import attrs
 
-from crucible.effects import Do, Eff, Failure, Result, Success, attempt, do, from_result, gather, perform, tell
+from crucible.effects import Do, Eff, Failure, Result, Success, attempt, do, fail, from_result, gather, perform, tell
 from crucible.fields import ABOVE_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.errors import KitchenError
@@ -209,7 +209,7 @@ def student_inference(
             base=attrs.evolve(base, policy=sampled.policy),
             data=penalised.data,
             loss=importance_sampling(),
-            metrics={"teacher_kl": penalised.kl, "num_sequences": float(len(data))},
+            metrics={**({"teacher_kl": penalised.kl} if data else {}), "num_sequences": float(len(data))},
             why_none="the student answered every prompt with no token at all",
         )
     )
@@ -260,6 +260,11 @@ def evaluate_distillation(
         lambda session: perform(SamplingClient.sample, session, prompts, params),
     )
     data = answers_as_data(prompts, sampled.value)
+    if not data:
+        message = f"the student answered each of the {len(prompts)} held-out prompts with no token at all"
+        yield from fail(
+            InvalidRequest(message=message, fix="look at what it was trained on, or lower the learning rate")
+        )
     seen = yield from teachers_view(state.teachers, data, config.teacher_batch)
     metrics = {"teacher_kl": reverse_kl_advantages(data, seen).kl}
     yield from tell(DistillationEvaluated(step=state.step, metrics=metrics, num_prompts=len(prompts)))

@@ -31,7 +31,6 @@ from crucible.train.environments import (
     RolloutLimits,
     calling,
     guarded,
-    raised,
 )
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
@@ -153,10 +152,11 @@ def environment_groups(
     groups: tuple[EnvironmentGroup[R], ...] = ()
     for index in indices:
         row = base.problems[index]
-        environment = yield from calling(partial(environment_of, row, renderer), raised).alt(
+        named = f"row {index} {in_short(row)}"
+        environment = yield from calling(partial(environment_of, row, renderer), of=named).alt(
             partial(_of_row, row, index)
         )
-        group = EnvironmentGroup(environment=guarded(environment), size=base.config.group_size, row=index)
+        group = EnvironmentGroup(environment=guarded(environment, of=named), size=base.config.group_size, row=index)
         groups = (*groups, group)
     return groups
 

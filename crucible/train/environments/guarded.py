@@ -19,19 +19,17 @@ R_co = TypeVar("R_co", covariant=True)
 _OURS = str(Path(__file__).parents[2])
 
 
-def guarded(environment: Environment[R]) -> Environment[R]:
+def guarded(environment: Environment[R], *, of: str) -> Environment[R]:
     """Give the environment with its exceptions made `EnvironmentFailed`; `cause` is the exception, its traceback included.
 
-    What a handler raises, or a layer to stop the run, goes on.
+    What a handler raises, or a layer to stop the run, goes on, with a note that says of what the environment is.
     """
-    return _Guarded(environment=environment)
+    return _Guarded(environment=environment, of=of)
 
 
-def calling(
-    make: Callable[[], Eff[A, E, R]], of: Callable[[Exception], EnvironmentFailed]
-) -> Eff[A, E | EnvironmentFailed, R]:
+def calling(make: Callable[[], Eff[A, E, R]], *, of: str) -> Eff[A, E | EnvironmentFailed, R]:
     """Do what `make` gives, and make a failure of what either of the two raises."""
-    return excepting(_made(make), of)
+    return excepting(_made(make, of), raised)
 
 
 def raised(error: Exception) -> EnvironmentFailed:
@@ -51,8 +49,12 @@ def raised(error: Exception) -> EnvironmentFailed:
 
 
 @do
-def _made(make: Callable[[], Eff[A, E, R]]) -> Do[E, R, A]:
-    return (yield from make())
+def _made(make: Callable[[], Eff[A, E, R]], of: str) -> Do[E, R, A]:
+    try:
+        return (yield from make())
+    except Exception as error:
+        error.add_note(f"in the environment of {of}")
+        raise
 
 
 @attrs.frozen(kw_only=True)
@@ -60,9 +62,10 @@ class _Guarded(Generic[R_co]):
     """An environment whose exceptions are failures."""
 
     environment: Environment[R_co]
+    of: str
 
     def start(self) -> Eff[State[R_co], EnvironmentFailed, R_co]:
-        return calling(self.environment.start, raised).map(lambda state: _GuardedState(state=state))
+        return calling(self.environment.start, of=self.of).map(lambda state: _GuardedState(state=state, of=self.of))
 
 
 @attrs.frozen(kw_only=True)
@@ -70,14 +73,14 @@ class _GuardedState(Generic[R_co]):
     """One of its states."""
 
     state: State[R_co]
+    of: str
 
     @property
     def observation(self) -> Observation:
         return self.state.observation
 
     def step(self, action: tuple[TokenId, ...], /) -> Eff[StepResult[R_co], EnvironmentFailed, R_co]:
-        return calling(lambda: self.state.step(action), raised).map(_guarded_next)
+        return calling(lambda: self.state.step(action), of=self.of).map(self._with_next)
 
-
-def _guarded_next(result: StepResult[R]) -> StepResult[R]:
-    return result if result.next is None else attrs.evolve(result, next=_GuardedState(state=result.next))
+    def _with_next(self, result: StepResult[R_co]) -> StepResult[R_co]:
+        return result if result.next is None else attrs.evolve(result, next=attrs.evolve(self, state=result.next))

@@ -1,10 +1,12 @@
 """Evaluation: greedy answers to held-out prompts, judged, and no gradient touched."""
 
+import math
+
 import attrs
 import pytest
 
 from crucible.effects import Call, Proceed, Result, Success, perform, trace
-from crucible.kitchen.ports import AnsweredRow, EvaluationRequest
+from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest
 from crucible.kitchen.stages.evaluation import evaluate
 from crucible.kitchen.stages.training import forward_backward
 from crucible.telemetry.events import EvaluationCompleted, SampleShown
@@ -83,6 +85,25 @@ def test_what_was_scored_is_told_and_kept_in_the_state() -> None:
     assert state.metrics == {"accuracy": 1.0}
     [done] = [event for _, event in told.events if isinstance(event, EvaluationCompleted)]
     assert done == EvaluationCompleted(step=0, metrics={"accuracy": 1.0}, num_examples=2)
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (EvaluationReport(metrics={"accuracy": 1.0}, scores=(1.0,)), "the evaluator scored 1 of 2 answers"),
+        (EvaluationReport(metrics={"accuracy": 1.0}, scores=()), "the evaluator scored 0 of 2 answers"),
+        (EvaluationReport(metrics={"accuracy": 0.0}, scores=(math.nan, math.nan)), "scored 0 of 2 answers"),
+        (EvaluationReport(metrics={}, scores=(1.0, 0.0)), "the evaluator gave no metric of 2 answers"),
+        (EvaluationReport(metrics={"accuracy": math.nan}, scores=(1.0, 0.0)), "gave no metric of 2 answers"),
+    ],
+)
+def test_an_evaluation_of_nothing_is_an_error(report: EvaluationReport, said: str) -> None:
+    async def reported(call: Call, proceed: Proceed) -> Result[object, object]:
+        return Success(report)
+
+    handlers, told = meddling(handlers_of(), call_number("Evaluator.evaluate"), reported), Told()
+    assert said in str(handlers.run(evaluate(opened(handlers, MEASURED)), writer=told).failure())
+    assert not [event for _, event in told.events if isinstance(event, EvaluationCompleted)]
 
 
 def test_the_sampling_session_is_closed_also_when_sampling_fails_and_when_closing_does() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crucible.effects import Call, Handlers, Journal, Proceed, Result, Success, record, replay, trace
 from crucible.kitchen import Context
+from crucible.kitchen.config import EvaluationConfig
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.noop import EveryPort, Shelf
 from crucible.kitchen.stages.distillation import DistillationConfig, DistillationMode, DistillationState
@@ -359,3 +360,32 @@ def test_a_row_without_a_prompt_is_named_by_its_index() -> None:
 def test_there_is_no_distillation_without_a_teacher() -> None:
     with pytest.raises(ValueError, match="teachers"):
         attrs.evolve(BASE, teachers=())
+
+
+# Nothing to learn from
+
+
+async def _mute(call: Call, proceed: Proceed) -> Result[object, object]:
+    """Let every sample be empty."""
+    prompts, num_samples = call.arguments[1], call.keywords.get("num_samples", 1)
+    assert isinstance(prompts, tuple | list)
+    assert isinstance(num_samples, int)
+    return Success(tuple((Sample(tokens=(), logprobs=(), stop_reason="stop"),) * num_samples for _ in prompts))
+
+
+def test_a_student_that_never_says_a_token_learns_nothing_and_that_is_no_success() -> None:
+    mute = meddling(handlers_of(), call_number("SamplingClient.sample", *range(1, 99)), _mute)
+    run = taught(attrs.evolve(BASE, register_as="model"), mute)
+    said = str(run.outcome.failure())
+    assert said.startswith("no optimizer step was taken in ")
+    assert "the student answered every prompt with no token at all" in said
+    assert not run.log.of("TrainingClient.save_sampler_weights")[len(run.events(DistillationStep)) :]
+    assert not run.log.of("ModelRegistry.register")
+    assert all("teacher_kl" not in event.metrics for event in run.events(DistillationStep))
+    assert sessions_left_open(run.log) == []
+
+
+def test_a_kl_of_no_answer_at_all_is_not_claimed() -> None:
+    measured = attrs.evolve(BASE, evaluation=EvaluationConfig(dataset=DatasetConfig(name="lessons", split="test")))
+    mute = meddling(on_nothing(LESSONS, LESSONS), call_number("SamplingClient.sample", 1), _mute)
+    assert "held-out prompts with no token at all" in str(taught(measured, mute).outcome.failure())

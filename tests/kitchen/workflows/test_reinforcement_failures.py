@@ -109,8 +109,9 @@ def test_environments_with_a_bug_end_the_run_and_the_row_and_the_line_are_named(
 @pytest.mark.parametrize("number", [1, 4, 9])
 def test_a_judge_that_raises_ends_the_run_wherever_it_is(make: Any, number: int) -> None:
     log = Log()
-    with pytest.raises(OSError, match="gas"):
+    with pytest.raises(OSError, match="gas") as raised:
         watched(judge_who(raises(OSError("gas")), number), log).run(make(judged)(Context.start(BASE)))
+    assert any(note.startswith("in the environment of row ") for note in raised.value.__notes__)
     assert sessions_left_open(log) == []
 
 

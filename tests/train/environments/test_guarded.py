@@ -1,0 +1,110 @@
+"""What the code of an environment raises is a failure that says where; what a handler raises goes on with a note of the row."""
+
+from typing import Any, Never
+
+import attrs
+import pytest
+
+from crucible.effects import Eff, Failure, Handlers, Success, fail, pure
+from crucible.train.environments import (
+    EnvironmentFailed,
+    EnvironmentGroup,
+    Observation,
+    StepResult,
+    failed_alike,
+    guarded,
+    rollout_together,
+)
+from crucible.train.types import ModelInput
+from tests.effects.fakes import CrashError, crash, working
+
+
+@attrs.frozen
+class Room:
+    """An environment whose start and steps are given."""
+
+    begin: Any = None
+    act: Any = None
+
+    @property
+    def observation(self) -> Observation:
+        return Observation(prompt=ModelInput.from_tokens((1, 2)))
+
+    def start(self) -> Any:
+        return pure(self) if self.begin is None else self.begin()
+
+    def step(self, action: tuple[int, ...], /) -> Any:
+        return pure(StepResult[Never](reward=1.0)) if self.act is None else self.act()
+
+
+NOTHING: dict[str, Any] = {}
+
+
+def raises() -> Any:
+    return NOTHING["answer"]
+
+
+def raises_later() -> Any:
+    return pure(None).map(lambda _: NOTHING["answer"])
+
+
+def one_more() -> Any:
+    return pure(StepResult(reward=0.5, next=Room()))
+
+
+@pytest.mark.parametrize("how", [raises, raises_later])
+def test_an_exception_of_the_environment_is_its_failure_with_file_and_line(how: Any) -> None:
+    began = Handlers.none().run(guarded(Room(begin=how), of="row 3").start()).failure()
+    acted = Handlers.none().run(guarded(Room(act=how), of="row 3").start().bind(lambda room: room.step((5,)))).failure()
+    for failed in (began, acted):
+        assert str(failed).startswith("KeyError was raised in test_guarded.py, line ")
+        assert str(failed).endswith(": 'answer'")
+        assert isinstance(failed.cause, KeyError)
+        assert failed.cause.__traceback__ is not None
+        assert failed.cause.__notes__ == ["in the environment of row 3"]
+
+
+def test_a_failure_of_the_environment_and_its_success_stay_as_they_are() -> None:
+    broken = EnvironmentFailed(message="no grader")
+    assert Handlers.none().run(guarded(Room(begin=lambda: fail(broken)), of="row 3").start()) == Failure(broken)
+    state = Handlers.none().run(guarded(Room(act=one_more), of="row 3").start()).unwrap()
+    assert state.observation == Room().observation
+    step = Handlers.none().run(state.step((5,))).unwrap()
+    assert step.reward == 0.5
+    assert step.next is not None
+    assert Handlers.none().run(step.next.step((5,))) == Success(StepResult[Never](reward=1.0))
+
+
+def test_the_states_after_the_first_are_guarded_too() -> None:
+    deep = guarded(Room(act=lambda: pure(StepResult(reward=0.0, next=Room(act=raises)))), of="row 3")
+    second = Handlers.none().run(deep.start().bind(lambda room: room.step((5,)))).unwrap().next
+    assert second is not None
+    assert "KeyError was raised" in str(Handlers.none().run(second.step((5,))).failure())
+
+
+def test_what_a_handler_raises_goes_on_with_a_note_of_the_row() -> None:
+    with pytest.raises(CrashError) as raised:
+        working().run(guarded(Room(begin=lambda: crash("down")), of="row 3 {'q': 1}").start())
+    assert "in the environment of row 3 {'q': 1}" in raised.value.__notes__
+
+
+# Kinds of failure
+
+
+def why(message: str, cause: object = None) -> Eff[Any, EnvironmentFailed, Never]:
+    return fail(EnvironmentFailed(message=message, cause=cause))
+
+
+def test_failures_are_counted_by_their_kind_the_most_frequent_first() -> None:
+    rooms = [
+        Room(begin=lambda: why("no rule for 'a'")),
+        Room(begin=lambda: why("it took 31 s", "the disk")),
+        Room(begin=lambda: why("it took 7 s", "the net")),
+        Room(begin=lambda: why("it took 8 s", OSError("gas"))),
+        Room(begin=lambda: why("no rule for 'b'")),
+    ]
+    groups = [EnvironmentGroup[Any](environment=room, size=place + 1) for place, room in enumerate(rooms)]
+    rolled = Handlers.none().run(rollout_together(groups, lambda *asked: pure(()))).unwrap()
+    found = [(str(alike.error), alike.count, alike.group) for alike in failed_alike(rolled)]
+    assert found == [("no rule for 'a'", 6, 0), ("it took 31 s: the disk", 5, 1), ("it took 8 s: gas", 4, 3)]
+    assert failed_alike([]) == ()
