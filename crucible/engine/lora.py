@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from crucible.engine.errors import CheckpointMismatchError, LoraTargetError
+from crucible.engine.one_product import AdaptedLinear, OneProduct, is_short
 from crucible.engine.values import ALL_LINEAR, LoraSpec
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -53,12 +54,23 @@ class LoraLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the layer's output; shape (..., I) to (..., O)."""
+        if is_short(self.weight.dtype):
+            return self._rounded_once(inputs.to(self.weight.dtype))
         output = nn.functional.linear(inputs, self.weight, self.bias)
         inner = nn.functional.linear(self._drop(inputs), self.lora_A.to(inputs.dtype))
         flat = torch.addmm(
             output.flatten(0, -2), inner.flatten(0, -2), self.lora_B.t().to(inner.dtype), alpha=self._scale
         )
         return flat.view(output.shape)
+
+    def _rounded_once(self, inputs: Tensor) -> Tensor:
+        """Compute base and adapter in one product (see `one_product`); `inputs` are of the type of the weight."""
+        dtype = self.weight.dtype
+        bias = None if self.bias is None else self.bias.to(dtype)
+        inner = nn.functional.linear(self._drop(inputs), self.lora_A.to(dtype)).flatten(0, -2)
+        scaled_B = (self._scale * self.lora_B).to(dtype)
+        flat: Tensor = OneProduct.apply(inputs.flatten(0, -2), inner, self.weight, bias, scaled_B)
+        return flat.view(*inputs.shape[:-1], -1)
 
     def _drop(self, inputs: Tensor) -> Tensor:
         if not (self.training and self._dropout):
@@ -123,8 +135,11 @@ def copy_weights(layers: Mapping[str, LoraLinear], spec: LoraSpec, *, base: str,
     return AdapterWeights(spec=spec, tensors=MappingProxyType(tensors), base=base, step=step)
 
 
-def merged(model: ModuleT, weights: AdapterWeights, *, base: str) -> ModuleT:
-    """Return a copy of `model` with the adapter added into its targeted weights; all other weights are shared.
+def adapted(model: ModuleT, weights: AdapterWeights, *, base: str) -> ModuleT:
+    """Return a copy of `model` that answers with the adapter; what the adapter does not touch is shared.
+
+    Float32 weights have the adapter added in, which costs nothing afterwards. Weights of a shorter type would round a young
+    adapter away, so those layers keep it beside them (see `one_product`).
 
     Args:
         base: fingerprint of `model`.
@@ -137,8 +152,11 @@ def merged(model: ModuleT, weights: AdapterWeights, *, base: str) -> ModuleT:
     tree = share_tree(model)
     for name, (a, b) in weights.tensors.items():
         linear = _linear_of_shape(tree, name, b.shape[0], a.shape[1])
-        delta = (b.float() @ a.float()).mul_(weights.spec.scale).to(linear.weight.device)
-        linear.weight = nn.Parameter((linear.weight.float() + delta).to(linear.weight.dtype), requires_grad=False)
+        a, b = a.float().to(linear.weight.device), b.float().to(linear.weight.device) * weights.spec.scale
+        if is_short(linear.weight.dtype):
+            tree.set_submodule(name, AdaptedLinear(linear, a, b))
+        else:
+            linear.weight = nn.Parameter(linear.weight + b @ a, requires_grad=False)
     return tree
 
 
