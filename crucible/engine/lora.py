@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from crucible.engine.errors import CheckpointMismatchError, LoraTargetError
-from crucible.engine.one_product import AdaptedLinear, OneProduct, is_short
+from crucible.engine.one_product import AdaptedLinear, is_short, one_product
 from crucible.engine.values import ALL_LINEAR, LoraSpec
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -45,7 +45,7 @@ class LoraLinear(nn.Module):
     def __init__(self, linear: nn.Linear, spec: LoraSpec, generator: torch.Generator, weight_dtype: torch.dtype):
         super().__init__()
         self.weight = nn.Parameter(linear.weight.detach().to(weight_dtype), requires_grad=False)
-        self.bias = linear.bias
+        self.bias: nn.Parameter | None = linear.bias
         device = linear.weight.device
         shape_A, shape_B = (spec.rank, linear.in_features), (linear.out_features, spec.rank)
         self.lora_A = nn.Parameter(torch.zeros(shape_A, dtype=torch.float32, device=device))
@@ -69,7 +69,7 @@ class LoraLinear(nn.Module):
         bias = None if self.bias is None else self.bias.to(dtype)
         inner = nn.functional.linear(self._drop(inputs), self.lora_A.to(dtype)).flatten(0, -2)
         scaled_B = (self._scale * self.lora_B).to(dtype)
-        flat: Tensor = OneProduct.apply(inputs.flatten(0, -2), inner, self.weight, bias, scaled_B)
+        flat = one_product(inputs.flatten(0, -2), inner, self.weight, bias, scaled_B)
         return flat.view(*inputs.shape[:-1], -1)
 
     def _drop(self, inputs: Tensor) -> Tensor:

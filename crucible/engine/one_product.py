@@ -22,34 +22,18 @@ def is_short(dtype: torch.dtype) -> bool:
     return torch.finfo(dtype).bits < torch.finfo(torch.float32).bits
 
 
-class OneProduct(torch.autograd.Function):
-    """`[W | S] @ [x ; z] + b`, without a gradient for W and b, which are frozen.
+def one_product(x_PI: Tensor, z_Pr: Tensor, weight_OI: Tensor, bias_O: Tensor | None, scaled_B: Tensor) -> Tensor:
+    """Return `[W | S] @ [x ; z] + b`, shape (P, O), with gradients for x, z and S alone: W and b are frozen.
 
-    Use `OneProduct.apply(x_PI, z_Pr, weight_OI, bias_O, scaled_B)`; all are of one type, `bias_O` may be None.
+    Args:
+        x_PI: inputs of the layer.
+        z_Pr: the same, through A.
+        weight_OI: W.
+        bias_O: b.
+        scaled_B: S, of shape (O, r): the scale times B. All are of one type.
     """
-
-    @staticmethod
-    def forward(  # noqa: PLR0913  # the context comes first
-        ctx: Any,  # Any: torch has no public type for it
-        x_PI: Tensor,
-        z_Pr: Tensor,
-        weight_OI: Tensor,
-        bias_O: Tensor | None,
-        scaled_B: Tensor,
-    ) -> Tensor:
-        """Return the outputs, shape (P, O)."""
-        ctx.save_for_backward(z_Pr, weight_OI, scaled_B)
-        return functional.linear(
-            torch.cat([x_PI, z_Pr], dim=1), torch.cat([weight_OI, scaled_B], dim=1), bias_O
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # Any: as above
-        """Return the gradients of x, z and the scaled B."""
-        z_Pr, weight_OI, scaled_B = ctx.saved_tensors
-        (output_PO,) = gradients
-        x_PI = output_PO @ weight_OI if ctx.needs_input_grad[0] else None
-        return x_PI, output_PO @ scaled_B, None, None, output_PO.t() @ z_Pr
+    outputs: Tensor = _OneProduct.apply(x_PI, z_Pr, weight_OI, bias_O, scaled_B)  # type: ignore[no-untyped-call]  # torch's
+    return outputs
 
 
 class AdaptedLinear(nn.Module):
@@ -73,3 +57,24 @@ class AdaptedLinear(nn.Module):
         """Return the layer's output; shape (..., I) to (..., O)."""
         both = torch.cat([inputs, functional.linear(inputs, self.lora_A)], dim=-1)
         return functional.linear(both, self.weight, self.bias)
+
+
+class _OneProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # Any: torch has no public type for it
+        x_PI: Tensor,
+        z_Pr: Tensor,
+        weight_OI: Tensor,
+        bias_O: Tensor | None,
+        scaled_B: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(z_Pr, weight_OI, scaled_B)
+        return functional.linear(torch.cat([x_PI, z_Pr], dim=1), torch.cat([weight_OI, scaled_B], dim=1), bias_O)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # Any: as above
+        z_Pr, weight_OI, scaled_B = ctx.saved_tensors
+        (output_PO,) = gradients
+        x_PI = output_PO @ weight_OI if ctx.needs_input_grad[0] else None
+        return x_PI, output_PO @ scaled_B, None, None, output_PO.t() @ z_Pr

@@ -8,20 +8,33 @@ import pytest
 import torch
 from torch import nn
 
-from crucible.engine import Adam, Example, LoadedModel, LoraSpec, Sampler, Sampling, Trainer, load_model, wrap_model
+from crucible.engine import Adam, Example, LoadedModel, LoraSpec, Sampler, Sampling, Trainer, wrap_model
 from crucible.engine.lora import LoraLinear
-from crucible.engine.one_product import AdaptedLinear, OneProduct
+from crucible.engine.one_product import AdaptedLinear, one_product
 from tests.engine.tiny import LORA, example
 
+TEXTS = """The tide had turned before the harbour master finished his tea, and the three boats that were moored along the northern
+wall began to swing slowly round on their chains. Nobody in the village paid any attention to it; the weather had been fair for
+eleven days, and the older men said that it would be fair for at least as many more. Only the girl who kept the lamp noticed that
+the gulls had gone inland, and that the water between the boats was the colour of slate and very still.
+
+To compute the determinant of a three by three matrix, first choose a row or a column, preferably one that has zeros in it.
+Multiply each entry of that row by the determinant of the two by two matrix which remains when its row and its column are crossed
+out, give the products alternating signs, and add them. For a triangular matrix no work is needed at all, because the determinant
+is the product of the entries on the diagonal, and exchanging two rows changes nothing but the sign of it."""
 TOKENS, INPUTS, OUTPUTS, RANK = 512, 64, 48, 4
 
 
 @pytest.fixture(scope="module")
 def pair(tiny: LoadedModel) -> tuple[LoadedModel, LoadedModel]:
     """Give a tiny model in bfloat16, and in float32 with the very same weights, which is the judge."""
-    short = copy.deepcopy(tiny.model).bfloat16()
-    judge = wrap_model(copy.deepcopy(short).float(), tiny.tokenizer, name="judge")
-    return wrap_model(short, tiny.tokenizer, name="short"), judge
+    short = in_bfloat16(tiny)
+    return short, wrap_model(copy.deepcopy(short.model).float(), tiny.tokenizer, name="judge")
+
+
+def in_bfloat16(loaded: LoadedModel) -> LoadedModel:
+    """Give a model with its weights rounded."""
+    return wrap_model(copy.deepcopy(loaded.model).bfloat16(), loaded.tokenizer, name="short")
 
 
 def layer(*, bias: bool = False, dropout: float = 0.0, size: float = 1.0) -> LoraLinear:
@@ -30,7 +43,7 @@ def layer(*, bias: bool = False, dropout: float = 0.0, size: float = 1.0) -> Lor
     linear = nn.Linear(INPUTS, OUTPUTS, bias=bias)
     linear.weight = nn.Parameter(torch.randn(OUTPUTS, INPUTS, generator=draw).bfloat16(), requires_grad=False)
     if linear.bias is not None:
-        linear.bias.requires_grad_(requires_grad=False)
+        linear.bias.requires_grad_(False)  # torch names it so
     adapted = LoraLinear(linear, LoraSpec(rank=RANK, alpha=2 * RANK, dropout=dropout), draw, torch.bfloat16)
     adapted.lora_A.data.copy_(torch.randn(RANK, INPUTS, generator=draw))
     adapted.lora_B.data.copy_(size * torch.randn(OUTPUTS, RANK, generator=draw))
@@ -40,7 +53,9 @@ def layer(*, bias: bool = False, dropout: float = 0.0, size: float = 1.0) -> Lor
 def inference_of(trained: LoraLinear) -> AdaptedLinear:
     """Make the layer that samples of the one that trains."""
     linear = nn.Linear(INPUTS, OUTPUTS, bias=trained.bias is not None)
-    linear.weight, linear.bias = trained.weight, trained.bias
+    linear.weight = trained.weight
+    if trained.bias is not None:
+        linear.bias = trained.bias
     return AdaptedLinear(linear, trained.lora_A.detach(), 2 * trained.lora_B.detach())
 
 
@@ -67,6 +82,7 @@ class TestTheLayer:
 
     def test_is_the_same_in_both(self) -> None:
         trained = layer(bias=True)
+        assert trained.bias is not None
         trained.bias.data = trained.bias.data.bfloat16()
         inputs = torch.randn(2, 7, INPUTS).bfloat16()
         assert torch.equal(trained(inputs), inference_of(trained)(inputs))
@@ -90,8 +106,8 @@ def test_the_gradients_are_those_of_the_formula() -> None:
     shapes = ((5, 4), (5, 2), (3, 4), (3,), (3, 2))
     x, z, weight, bias, scaled_B = (torch.randn(shape, generator=draw, dtype=torch.float64) for shape in shapes)
     wanted = [one.requires_grad_() for one in (x, z, scaled_B)]
-    assert torch.autograd.gradcheck(lambda x, z, b: OneProduct.apply(x, z, weight, bias, b), wanted)
-    assert torch.allclose(OneProduct.apply(x, z, weight, None, scaled_B), x @ weight.t() + z @ scaled_B.t())
+    assert torch.autograd.gradcheck(lambda x, z, b: one_product(x, z, weight, bias, b), wanted)
+    assert torch.allclose(one_product(x, z, weight, None, scaled_B), x @ weight.t() + z @ scaled_B.t())
 
 
 def batch(length: int = 100, count: int = 16) -> list[Example]:
@@ -149,7 +165,9 @@ def test_what_is_decoded_has_the_logprobs_that_the_trainer_gives(
     trainer = Trainer(short, LORA)
     trainer.load(tmp_path / "young")
     prompt = example(12).tokens
-    groups = Sampler(short, exact.snapshot()).sample([prompt], Sampling(max_tokens=24, stop_on_eos=False), num_samples=3)
+    groups = Sampler(short, exact.snapshot()).sample(
+        [prompt], Sampling(max_tokens=24, stop_on_eos=False), num_samples=3
+    )
     for sample in groups[0]:
         sequence = (*prompt, *sample.tokens)
         one = Example(
@@ -161,24 +179,10 @@ def test_what_is_decoded_has_the_logprobs_that_the_trainer_gives(
 
 
 @pytest.mark.slow
-def test_a_young_adapter_of_a_real_model_is_as_strong_as_in_float32(
-    smollm: LoadedModel, gguf_path: Path, tmp_path: Path
-) -> None:
-    texts = (
-        "The tide had turned before the harbour master finished his tea, and the three boats that were moored along "
-        "the northern wall began to swing slowly round on their chains. Nobody in the village paid any attention to "
-        "it; the weather had been fair for eleven days, and the older men said that it would be fair for at least as "
-        "many more. Only the girl who kept the lamp noticed that the gulls had gone inland, and that the water "
-        "between the boats was the colour of slate and very still.",
-        "To compute the determinant of a three by three matrix, first choose a row or a column, preferably one that "
-        "has zeros in it. Multiply each entry of that row by the determinant of the two by two matrix which remains "
-        "when its row and its column are crossed out, give the products alternating signs, and add them. For a "
-        "triangular matrix no work is needed at all, because the determinant is the product of the entries on the "
-        "diagonal, and exchanging two rows changes nothing but the sign of it.",
-    )
+def test_a_young_adapter_of_a_real_model_is_as_strong_as_in_float32(smollm: LoadedModel, tmp_path: Path) -> None:
     examples = []
-    for text in texts:
-        ids = smollm.tokenizer(text)["input_ids"][:97]
+    for text in TEXTS.split("\n\n"):
+        ids = smollm.tokenizer(text.replace("\n", " "))["input_ids"][:97]
         examples.append(
             Example(tokens=tuple(ids[:-1]), loss_inputs={"target_tokens": ids[1:], "weights": [1.0] * (len(ids) - 1)})
         )
@@ -187,7 +191,7 @@ def test_a_young_adapter_of_a_real_model_is_as_strong_as_in_float32(
     exact = young(smollm, lora, examples, 1e-4, tmp_path / "young")
     judged = mean_loss(exact, examples)
     assert before - judged > 0.3
-    short = load_model(gguf_path, dtype="bfloat16")
+    short = in_bfloat16(smollm)
     trainer = Trainer(short, lora)
     trainer.load(tmp_path / "young")
     assert mean_loss(trainer, examples) == pytest.approx(judged, abs=0.005)
