@@ -10,6 +10,7 @@ import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, do, fail, perform, pure
 from crucible.fields import AT_LEAST_0, checked
+from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import AnsweredRow, EvaluationRequest, Evaluator
 from crucible.train.environments import EnvironmentFailed, Grade, ProblemEnv, environment_failure
 from crucible.train.errors import InvalidRequest, TrainError
@@ -95,8 +96,16 @@ def _environment(
 @do
 def _scored(dataset: str, example: AnsweredRow) -> Do[EnvironmentFailed, Evaluator, float]:
     request = EvaluationRequest(dataset=dataset, examples=(example,))
-    report = yield from perform(Evaluator.evaluate, request).alt(environment_failure("the answer was not judged"))
+    report = yield from perform(Evaluator.evaluate, request).alt(_alone).alt(_NOT_JUDGED)
     scores = report.scores
     if len(scores) != 1 or not 0.0 <= scores[0] <= 1.0:
         yield from fail(EnvironmentFailed(message=f"the evaluator scored one answer with {scores}"))
     return scores[0]
+
+
+def _alone(error: KitchenError) -> KitchenError:
+    """Leave out the index of the one example that was asked about: it is no index of a row."""
+    return attrs.evolve(error, index=None) if isinstance(error, InvalidRequest) else error
+
+
+_NOT_JUDGED = environment_failure("the answer was not judged")

@@ -51,11 +51,9 @@ def _why(rolled: RolledOut, saved: str) -> InvalidRequest:
             f"more than {config.max_failed_share:.0%} of the episodes of {base.failing_rounds} rounds in a row failed"
         )
         told = f"{share}, {count} in round {base.batches_done}"
-    most, index = next(iter(failed_alike(rolled.groups))), None
-    row = ""
-    if most.group < len(rolled.rows):
-        index = rolled.rows[most.group]
-        row = f", first with the row {in_short(base.problems[index])}"
+    most = next(iter(failed_alike(rolled.groups)))
+    index = rolled.rows[most.group]
+    row = "" if index is None else f", first with the row {in_short(base.problems[index])}"
     message = f"{told}, {most.count} of them because: {most.error}{row}"
     mend = "mend the environment or what it asks" + (", or raise max_failed_share" if rolled.num_finished else "")
     return InvalidRequest(message=message, fix=f"{mend}; {saved}", index=index)

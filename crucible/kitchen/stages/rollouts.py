@@ -36,14 +36,14 @@ R = TypeVar("R")
 class RolledOut:
     """A round of episodes, and the policy version that they come from: it had learned from `rounds_before` rounds.
 
-    `rows` are the indices of the problems, one for each group; none where they are not known.
+    `rows` are the indices of the problems, one for each group; None where it is of none.
     """
 
     base: ReinforcementState
     groups: tuple[GroupRollout[EnvironmentFailed], ...]
     policy: SamplerWeights
     rounds_before: int
-    rows: tuple[int, ...] = ()
+    rows: tuple[int | None, ...]
 
     @property
     def staleness(self) -> int:
@@ -78,7 +78,7 @@ def roll_out(
         groups=tuple(sampled.value),
         policy=sampled.policy,
         rounds_before=base.batches_done,
-        rows=tuple(group.row for group in groups if group.row is not None),
+        rows=tuple(group.row for group in groups),
     )
     for told in (*_each(rolled), *_failures(rolled)):
         yield from tell(told)
@@ -193,7 +193,7 @@ def _failures(rolled: RolledOut) -> list[EpisodesFailed]:
     """Tell the first failure of each kind, and how many there are."""
     told = []
     for alike in failed_alike(rolled.groups):
-        index = rolled.rows[alike.group] if rolled.rows else None
+        index = rolled.rows[alike.group]
         row = {} if index is None else rolled.base.problems[index]
         told.append(
             EpisodesFailed(

@@ -93,7 +93,10 @@ class Watched:
 
     def _take_failure(self, what: Json, why: Json) -> None:
         self.num_failures += 1
-        self.failures.append(f"{what}: {why}")
+        failure = f"{what}: {why}"
+        if failure in self.failures:  # said again, it is the newest, and is shown once
+            self.failures.remove(failure)
+        self.failures.append(failure)
 
     def take_points(self, points: Iterable[MetricPoint]) -> None:
         """Take points, in the order of their numbers."""

@@ -1,4 +1,4 @@
-"""Why episodes failed, by kind: errors that say the same of another number or name are of one kind."""
+"""Why episodes failed, by kind: errors of one kind begin alike, whatever number, name or answer they are of."""
 
 import re
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import attrs
 from crucible.train.environments.interface import EnvironmentFailed
 from crucible.train.environments.rollouts import GroupRollout
 
+_FIRST_WORDS = 8
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
@@ -31,7 +32,17 @@ def failed_alike(groups: Sequence[GroupRollout[EnvironmentFailed]]) -> tuple[Fai
     kinds: dict[object, FailedAlike] = {}
     for place, group in enumerate(groups):
         for failure in group.failures:
-            kind = _VARIES.sub("#", failure.error.message), type(failure.error.cause)
+            kind = _kind_of(failure.error)
             known = kinds.get(kind) or FailedAlike(error=failure.error, count=0, group=place)
             kinds[kind] = attrs.evolve(known, count=known.count + 1)
     return tuple(sorted(kinds.values(), key=lambda alike: -alike.count))
+
+
+def _kind_of(error: EnvironmentFailed) -> object:
+    if isinstance(error.cause, Exception):  # `raised` says in which line
+        return type(error.cause), error.message
+    return type(error.cause), _beginning(error.message), _beginning(str(error.cause))
+
+
+def _beginning(text: str) -> tuple[str, ...]:
+    return tuple(_VARIES.sub("#", text).split()[:_FIRST_WORDS])

@@ -98,13 +98,20 @@ def why(message: str, cause: object = None) -> Eff[Any, EnvironmentFailed, Never
 def test_failures_are_counted_by_their_kind_the_most_frequent_first() -> None:
     rooms = [
         Room(begin=lambda: why("no rule for 'a'")),
-        Room(begin=lambda: why("it took 31 s", "the disk")),
-        Room(begin=lambda: why("it took 7 s", "the net")),
+        Room(begin=lambda: why("it took 31 s", "the disk was full at 12:01")),
+        Room(begin=lambda: why("it took 7 s", "the disk was full at 12:02")),
         Room(begin=lambda: why("it took 8 s", OSError("gas"))),
+        Room(begin=lambda: why("it took 8 s", OSError("water"))),
+        Room(begin=lambda: why("it took 9 s", "the net was down")),
         Room(begin=lambda: why("no rule for 'b'")),
     ]
     groups = [EnvironmentGroup[Any](environment=room, size=place + 1) for place, room in enumerate(rooms)]
     rolled = Handlers.none().run(rollout_together(groups, lambda *asked: pure(()))).unwrap()
     found = [(str(alike.error), alike.count, alike.group) for alike in failed_alike(rolled)]
-    assert found == [("no rule for 'a'", 6, 0), ("it took 31 s: the disk", 5, 1), ("it took 8 s: gas", 4, 3)]
+    assert found == [
+        ("it took 8 s: gas", 9, 3),
+        ("no rule for 'a'", 8, 0),
+        ("it took 9 s: the net was down", 6, 5),
+        ("it took 31 s: the disk was full at 12:01", 5, 1),
+    ]
     assert failed_alike([]) == ()
