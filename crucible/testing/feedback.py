@@ -142,7 +142,7 @@ def _triggering(deployment_id: str) -> Law:
     eager = TriggerThresholds(drift=0.0, quality=1.1, num_examples=1)
     kinds = [trigger.kind for trigger in (yield from perform(FeedbackClient.check_triggers, deployment_id, eager))]
     require({"quality_drop", "data_count"} <= set(kinds), f"the triggers are {kinds}")
-    lazy = TriggerThresholds(drift=1.0, quality=-1.0, num_examples=10**9)
+    lazy = TriggerThresholds(drift=1.0, quality=0.0, num_examples=10**9)
     for trigger in (yield from perform(FeedbackClient.check_triggers, deployment_id, lazy)):
         require_equal(trigger.kind, "scheduled", "a trigger whose threshold cannot be passed")
 
