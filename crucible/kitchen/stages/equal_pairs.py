@@ -12,7 +12,7 @@ from crucible.train.types import DatasetConfig, Datum, Row
 
 @do
 def different_pairs(
-    data: Sequence[Datum], rows: Sequence[Row], source: DatasetConfig
+    data: Sequence[Datum], rows: Sequence[Row], source: DatasetConfig, *, max_length: int
 ) -> Do[TrainError, Never, tuple[Datum, ...]]:
     """Leave out the pairs, one of each row, that are the same tokens once they are cut to the length that is allowed.
 
@@ -21,7 +21,7 @@ def different_pairs(
     equal = equal_pairs(data)
     if not equal:
         return tuple(data)
-    cut = [pair for pair in equal if _differs(rows[pair], pair)]
+    cut = [pair for pair in equal if len(data[2 * pair].model_input) == max_length - 1 and _differs(rows[pair], pair)]
     if len(equal) == len(rows):
         message = f"all {len(rows)} pairs of {source.name!r}, split {source.split!r}, have two equal answers"
         if cut:

@@ -240,7 +240,7 @@ def _pairs(
 ) -> Do[TrainError, Never, PreferencePairs]:
     """Make the data of the pairs that differ, and what the loss wants beside them."""
     built = build_pairs(rows, renderer, rules, last_message_only=config.loss == "bradley_terry")
-    data = yield from different_pairs((yield from from_result(built)), rows, source)
+    data = yield from different_pairs((yield from from_result(built)), rows, source, max_length=rules.max_length)
     baselines = mismatched(data, max_length=rules.max_length) if config.loss == "kto" else ()
     return PreferencePairs.unseen(data, baselines)
 
