@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 # Read by the libraries when they are imported, so set before any test imports one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on a busy 2-core machine made a step 14 times slower
@@ -9,6 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # its storage has a protocol of its own, which no server here speaks
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["CRUCIBLE_CACHE"] = tempfile.mkdtemp(prefix="crucible-cache-")  # what is found out of servers is not kept
 
 import pytest
 from hypothesis import settings

@@ -6,7 +6,7 @@ import attrs
 
 from crucible.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
 from crucible.train.algorithms.schedules import ScheduleKind
-from crucible.train.types import AdamParams, DatasetConfig, SessionConfig
+from crucible.train.types import AdamParams, DatasetConfig, Feature, SessionConfig
 
 
 @attrs.frozen(kw_only=True, field_transformer=checked)
@@ -64,6 +64,11 @@ class TrainingConfig:
     def is_measured(self) -> bool:
         """Whether the run measures itself on something held out."""
         return self.evaluation is not None
+
+    @property
+    def needs(self) -> tuple[Feature, ...]:
+        """What the run relies on at its backend; a subclass says what it does differently."""
+        return ("cross_entropy",)
 
     def problems(self) -> Sequence[str]:
         """Name what makes this configuration impossible; a subclass adds what its own fields can get wrong."""

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from crucible.telemetry.events import (
+    BackendProbed,
     DatasetBuilt,
     DatasetLoaded,
     DistillationStep,
@@ -56,6 +57,8 @@ class RunProgress:
                 self._progress.update(self._steps, description=_DOING[stage])
             case RunResumed():
                 self._progress.update(self._steps, completed=event.step)
+            case BackendProbed():
+                self._say(_capable(event))
             case DatasetBuilt():
                 self._progress.update(self._steps, total=event.total_steps, completed=0)
             case TrainingStep():
@@ -107,3 +110,16 @@ def _said_of(event: object) -> str | None:
 
 
 _DOING = {"evaluate": "measuring", "init_session": "loading the model"}
+
+
+def _capable(event: BackendProbed) -> str:
+    """Say what the backend does with losses, and what it lacks."""
+    parts = {
+        "custom losses": event.custom_losses,
+        "prompt logprobs": event.prompt_logprobs,
+        "top logprobs": event.top_logprobs,
+    }
+    lacking = ", ".join(name for name, there in parts.items() if not there)
+    undone = ", sent so that they are sums" if event.loss_reduction != "sum" and event.losses_are_sums else ""
+    cost = f"{event.known_by}, {event.num_requests} requests in {event.probe_seconds:.1f} s"
+    return f"{event.backend} ({cost}): losses are {event.loss_reduction}{undone}; lacking: {lacking or 'nothing'}"

@@ -5,6 +5,7 @@ They need no test framework: a broken promise raises `ContractViolationError`, a
 
 from crucible.testing._laws import ContractViolationError
 from crucible.testing.blobs import check_blob_store
+from crucible.testing.capabilities import check_capabilities
 from crucible.testing.code import check_code_client
 from crucible.testing.completer import check_completer
 from crucible.testing.custom_loss import check_custom_loss_client
@@ -26,6 +27,7 @@ from crucible.testing.vectors import check_vector_store
 __all__ = [
     "ContractViolationError",
     "check_blob_store",
+    "check_capabilities",
     "check_code_client",
     "check_completer",
     "check_custom_loss_client",

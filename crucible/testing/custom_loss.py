@@ -39,7 +39,7 @@ def check_custom_loss_client(
 
     Raises: ContractViolationError, which names the promise that is not kept.
     """
-    suite = _Suite(config=SessionConfig(model=model), rate=learning_rate, tolerance=tolerance)
+    suite = _Suite(config=SessionConfig(model=model, needs=("custom_losses",)), rate=learning_rate, tolerance=tolerance)
     obey(make, suite.laws())
 
 

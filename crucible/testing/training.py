@@ -45,7 +45,7 @@ def check_training_client(
 
     Raises: ContractViolationError, which names the promise that is not kept.
     """
-    suite = _Suite(config=SessionConfig(model=model), rate=learning_rate, tolerance=tolerance)
+    suite = _Suite(config=SessionConfig(model=model, needs=("cross_entropy",)), rate=learning_rate, tolerance=tolerance)
     obey(make, suite.laws())
 
 

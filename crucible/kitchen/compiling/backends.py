@@ -135,7 +135,8 @@ def _tinker(options: Mapping[str, object], experiment: Experiment) -> Supply:
     def make(places: Places) -> Handlers[Never]:
         return _with_chat(tinkex.remote(config), experiment)
 
-    return Supply(said=f"a Tinker server at {config.url}", make=make, is_service=True)
+    said = f"a Tinker server at {config.url}; {tinkex.expected(config, experiment.model.id)}"
+    return Supply(said=said, make=make, is_service=True)
 
 
 def _with_chat(
@@ -162,7 +163,7 @@ def _speakers(experiment: Experiment, speaking: Callable[[ModelRef, int], Handle
 _TAKERS: Mapping[str, tuple[Callable[..., object], tuple[str, ...]]] = {
     "noop": (noop.training, ("shelf",)),
     "torch": (torch_handlers.local, ()),
-    "tinker": (tinkex.TinkerConfig, ("api_key", "tokenizer")),
+    "tinker": (tinkex.TinkerConfig, ("api_key", "tokenizer", "capabilities")),
 }
 """Who takes the options of a backend, and which of them do not belong in files."""
 

@@ -32,7 +32,7 @@ from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
 from crucible.train.questions import Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer
-from crucible.train.types import Datum, ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession
+from crucible.train.types import Datum, Feature, ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession
 from crucible.train.types.trajectories import PolicyDatum, TokensWithLogprobs, Trajectory, Transition
 
 DistillationMode: TypeAlias = Literal["on_policy", "off_policy"]
@@ -62,6 +62,12 @@ class DistillationConfig(OnPolicyConfig):
     teacher_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     num_top: int = attrs.field(default=8, metadata=AT_LEAST_1)
     tail: Tail = "renormalise"
+
+    @property
+    def needs(self) -> tuple[Feature, ...]:
+        """On-policy a policy loss and teachers that score samples; off-policy teachers that score where the KL is measured."""
+        scores: tuple[Feature, ...] = ("prompt_logprobs",) if self.is_measured or self.mode == "on_policy" else ()
+        return ("policy_losses" if self.mode == "on_policy" else "cross_entropy", *scores)
 
 
 @attrs.frozen(kw_only=True)

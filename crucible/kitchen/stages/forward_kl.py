@@ -30,8 +30,10 @@ class LessonBatch:
 
 @pure_stage
 def answered_by_teachers(context: Context[DistillationConfig]) -> Context[DistillationConfig]:
-    """Take the run to be off-policy, whatever its configuration says: it is the teachers who answer."""
-    return context.to(attrs.evolve(context.state, mode="off_policy"))
+    """Take the run to be off-policy, whatever its configuration says: it is the teachers who answer, with their likeliest tokens."""
+    config = context.state
+    session = attrs.evolve(config.session, needs=(*config.session.needs, "top_logprobs"))
+    return context.to(attrs.evolve(config, mode="off_policy", session=session))
 
 
 @stage

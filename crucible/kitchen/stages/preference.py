@@ -28,7 +28,7 @@ from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient,
 from crucible.train.preference_data import build_pairs
 from crucible.train.renderers import ChatTemplateRenderer, Renderer, TrainOnWhat
 from crucible.train.supervised import DatumRules
-from crucible.train.types import DatasetConfig, Datum, Row, SamplingConfig, SamplingSession
+from crucible.train.types import DatasetConfig, Datum, Feature, Row, SamplingConfig, SamplingSession
 
 PreferenceLossName: TypeAlias = Literal["dpo", "ipo", "simpo", "orpo", "kto", "bradley_terry"]
 _WITHOUT_REFERENCE = frozenset({"simpo", "orpo", "bradley_terry"})
@@ -61,6 +61,11 @@ class PreferenceConfig(TrainingConfig):
     def is_measured(self) -> bool:
         """Whether the run measures itself, on pairs or on answers."""
         return super().is_measured or self.held_out is not None
+
+    @property
+    def needs(self) -> tuple[Feature, ...]:
+        """Losses of its own, and a reference that scores answers where the loss compares with one."""
+        return ("custom_losses",) if self.loss in _WITHOUT_REFERENCE else ("custom_losses", "prompt_logprobs")
 
     def problems(self) -> Sequence[str]:
         """Name what makes this configuration impossible."""

@@ -34,7 +34,7 @@ from crucible.train.environments import (
 )
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
-from crucible.train.types import Row
+from crucible.train.types import Feature, Row
 
 R = TypeVar("R")
 _LOGGER = logging.getLogger(__name__)
@@ -68,6 +68,11 @@ class ReinforcementConfig(OnPolicyConfig):
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
     max_failed_share: float = attrs.field(default=0.5, metadata=FRACTION)
     max_failing_rounds: int = attrs.field(default=3, metadata=AT_LEAST_1)
+
+    @property
+    def needs(self) -> tuple[Feature, ...]:
+        """A policy loss, and a reference that scores episodes where the KL to it counts."""
+        return ("policy_losses", "prompt_logprobs") if self.kl_coef else ("policy_losses",)
 
 
 @attrs.frozen(kw_only=True)

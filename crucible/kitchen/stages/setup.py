@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 from typing import Never, TypeVar
 
+import attrs
+
 from crucible.effects import Do, Eff, Failure, Result, Success, from_result, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.stages.checkpoints import close_quietly
 from crucible.kitchen.states import Loaded, Opened, Optimization, Tokenized
-from crucible.telemetry.events import DatasetLoaded
+from crucible.telemetry.events import BackendProbed, DatasetLoaded
 from crucible.train.algorithms.schedules import Schedule
 from crucible.train.errors import InvalidRequest, TrainError
+from crucible.train.needs import unmet
 from crucible.train.ports import DatasetStore, TrainingClient
-from crucible.train.types import Dataset, LossFn, Row, TrainingSession
+from crucible.train.types import Capabilities, Dataset, LossFn, Row, TrainingSession
 
 C = TypeVar("C", bound=TrainingConfig)
 
@@ -37,17 +40,44 @@ def _close(context: Context[Opened[TrainingConfig]]) -> Eff[object, Never, Train
 
 @generic_stage(rollback=_close)
 def init_session(context: Context[Loaded[C]]) -> Do[TrainError, TrainingClient, Context[Opened[C]]]:
-    """Open a training session, fresh or from a checkpoint; it is closed again when anything after it fails."""
+    """Open a training session, fresh or from a checkpoint; it is closed again when anything after it fails.
+
+    What the run needs of the backend is in the request. A backend that was probed for it is told of, and one that lacks
+    something is an error here, before the first step.
+    """
     config, rows = context.state.config, context.state.rows
+    wanted = attrs.evolve(config.session, needs=tuple(dict.fromkeys((*config.needs, *config.session.needs))))
     if config.resume_from is not None:
-        session = yield from perform(TrainingClient.restore_session, config.session, config.resume_from)
+        session = yield from perform(TrainingClient.restore_session, wanted, config.resume_from)
     elif config.start_from is not None:
-        session = yield from perform(
-            TrainingClient.restore_session, config.session, config.start_from, with_optimizer=False
-        )
+        session = yield from perform(TrainingClient.restore_session, wanted, config.start_from, with_optimizer=False)
     else:
-        session = yield from perform(TrainingClient.start_session, config.session)
+        session = yield from perform(TrainingClient.start_session, wanted)
+    if session.capabilities.known_by != "declared":
+        yield from tell(backend_probed(session.capabilities))
+    missing = unmet(wanted.needs, session.capabilities)
+    if missing is not None:
+        yield from close_quietly(session)
+        yield from from_result(Failure(missing))
     return context.to(Opened(config=config, rows=rows, session=session))
+
+
+def backend_probed(found: Capabilities) -> BackendProbed:
+    """Tell what a probe found."""
+    return BackendProbed(
+        backend=found.backend,
+        known_by=found.known_by,
+        loss_reduction=found.loss_reduction,
+        losses_are_sums=found.losses_are_sums,
+        negative_weights=found.negative_weights,
+        custom_losses=found.has("custom_losses"),
+        prompt_logprobs=found.prompt_logprobs,
+        top_logprobs=found.top_logprobs,
+        idempotent_submit=found.idempotent_submit,
+        num_requests=found.num_requests,
+        probe_seconds=found.seconds,
+        notes="; ".join(found.notes),
+    )
 
 
 @generic_stage

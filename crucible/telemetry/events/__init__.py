@@ -22,6 +22,7 @@ from crucible.telemetry.events._runs import (
     WorkflowStopped,
 )
 from crucible.telemetry.events._training import (
+    BackendProbed,
     CheckpointSaved,
     DatasetBuilt,
     DatasetLoaded,
@@ -43,6 +44,7 @@ from crucible.telemetry.events._training import (
 
 __all__ = [
     "ArtifactSaved",
+    "BackendProbed",
     "BaselineUpdated",
     "CheckpointSaved",
     "DatasetBuilt",
@@ -87,6 +89,7 @@ Event: TypeAlias = (
     | StageFailed
     | EffectPerformed
     | TelemetryRefused
+    | BackendProbed
     | DatasetLoaded
     | RunResumed
     | DatasetBuilt

@@ -28,6 +28,28 @@ class RunResumed:
 
 
 @attrs.frozen(kw_only=True)
+class BackendProbed:
+    """What the training backend can do was found out; None is what is not known. The fields are those of `Capabilities`.
+
+    `num_requests` were sent for it, in `probe_seconds`; none when it is known from before (`known_by` is `cached`).
+    """
+
+    NAME: ClassVar[str] = f"{PREFIX}.backend.probe"
+    backend: str
+    known_by: str
+    loss_reduction: str
+    losses_are_sums: bool
+    negative_weights: bool | None
+    custom_losses: bool | None
+    prompt_logprobs: bool | None
+    top_logprobs: bool | None
+    idempotent_submit: bool | None
+    num_requests: int
+    probe_seconds: float
+    notes: str
+
+
+@attrs.frozen(kw_only=True)
 class DatasetBuilt:
     """Rows became training data: how many tokens are read and trained on in one epoch, and how many steps all take."""
 

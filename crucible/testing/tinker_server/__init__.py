@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from crucible.effects import Handlers
+from crucible.testing.tinker_server._deviations import Deviations
 from crucible.testing.tinker_server.faults import Delay, Drop, Expire, Fail, Fault, Hold, Misfortune, Refuse
 from crucible.testing.tinker_server.record import Asked
 from crucible.train.errors import MissingExtra
@@ -30,7 +31,20 @@ from crucible.train.ports import SamplingClient, TrainingClient
 if TYPE_CHECKING:
     from crucible.testing.tinker_server._server import Running
 
-__all__ = ["Asked", "Delay", "Drop", "Expire", "Fail", "Fault", "Hold", "Misfortune", "Refuse", "Server", "serve"]
+__all__ = [
+    "Asked",
+    "Delay",
+    "Deviations",
+    "Drop",
+    "Expire",
+    "Fail",
+    "Fault",
+    "Hold",
+    "Misfortune",
+    "Refuse",
+    "Server",
+    "serve",
+]
 
 
 class Server:
@@ -67,7 +81,7 @@ def serve(
     handlers: Handlers[TrainingClient | SamplingClient],
     *,
     models: Sequence[str] = (),
-    faults: Sequence[Fault] = (),
+    faults: Sequence[Fault | Deviations] = (),
     seed: int = 0,
     port: int = 0,
     api_key: str = "tml-local",
@@ -80,7 +94,7 @@ def serve(
     Args:
         handlers: what trains and samples, such as `noop.all()` or `torch.local("runs/")`.
         models: the models that are offered. With none, any name is let through to the handlers, and none is listed.
-        faults: what goes wrong, and when.
+        faults: what goes wrong, and when; or one `Deviations`, as other servers differ from what the API promises.
         seed: of faults that are drawn, of adapters, and of samples, where the client gives none.
         port: 0 for a free one.
         api_key: the only key that is let in; the SDK takes none that does not begin with `tml-`.

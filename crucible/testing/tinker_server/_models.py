@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from tinker import types as wire
 
 from crucible.effects import Failure, Result
+from crucible.testing.tinker_server._deviations import Averaging
 from crucible.testing.tinker_server._promises import Wire
 from crucible.testing.tinker_server._state import Model
 from crucible.testing.tinker_server._turns import Turns
@@ -58,6 +59,7 @@ def _opened(
         training=training,
         user_metadata=dict(user_metadata or {}),
         turns=Turns(),
+        averaging=Averaging(work.deviations),
     )
     return {"model_id": made}
 

@@ -32,6 +32,7 @@ async def begin_pass(
         return scored.map(lambda future: _Scored(work, data, future).finish)
     operation = TrainingClient.forward_backward if with_gradients else TrainingClient.forward
     given = tuple(map(_weighted, data)) if loss[0] == "cross_entropy" else data
+    given = model.averaging.batch(given, loss[0]) if with_gradients else given
     begun = await work.call(operation, model.training, given, loss_fn=loss[0], loss_fn_config=loss[1] or None)
     if isinstance(begun, Failure):
         return begun

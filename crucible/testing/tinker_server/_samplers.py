@@ -144,8 +144,10 @@ async def _top(
 
 def _missing(work: Work, request: wire.SampleRequest) -> Unsupported | None:
     """Name what was asked for and cannot be done on the ports."""
+    lacks = work.deviations.lacks
     asked = {
-        "topk_prompt_logprobs": request.topk_prompt_logprobs and not work.has_top_logprobs,
+        "prompt_logprobs": request.prompt_logprobs and "prompt_logprobs" in lacks,
+        "topk_prompt_logprobs": request.topk_prompt_logprobs and (not work.has_top_logprobs or "top_logprobs" in lacks),
         "topk_sample_logprobs": request.topk_sample_logprobs,
         "target_prompt_logprobs": request.target_prompt_logprobs is not None,
         "prompt_alt_tokens_k": request.prompt_alt_tokens_k,

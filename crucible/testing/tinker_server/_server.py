@@ -10,6 +10,7 @@ import uvicorn
 
 from crucible.effects import Handlers
 from crucible.testing.tinker_server._app import make_app
+from crucible.testing.tinker_server._deviations import Deviations
 from crucible.testing.tinker_server._work import Ports, Work
 from crucible.testing.tinker_server.faults import Fault, Faults
 from crucible.testing.tinker_server.record import Record
@@ -36,7 +37,7 @@ class Running:
         *,
         api_key: str,
         models: Sequence[str],
-        faults: Sequence[Fault],
+        faults: Sequence[Fault | Deviations],
         seed: int,
         port: int,
     ) -> None:
@@ -46,8 +47,9 @@ class Running:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._handlers = handlers
         self._models = tuple(models)
-        self._faults = Faults(faults, seed=seed)
+        self._faults = Faults([one for one in faults if isinstance(one, Fault)], seed=seed)
         self._seed = seed
+        self._deviations = next((one for one in faults if isinstance(one, Deviations)), Deviations())
         self._up: Future[_Uvicorn] = Future()
         self._thread = threading.Thread(target=self._run, name="crucible-tinker-server", daemon=True)
 
@@ -72,7 +74,14 @@ class Running:
 
     async def _serve(self) -> None:
         async with anyio.create_task_group() as tasks:
-            work = Work(self._handlers, tasks, url=self.url, models=self._models, seed=self._seed)
+            work = Work(
+                self._handlers,
+                tasks,
+                url=self.url,
+                models=self._models,
+                seed=self._seed,
+                deviations=self._deviations,
+            )
             app = make_app(work, api_key=self.api_key, record=self.record, faults=self._faults)
             config = uvicorn.Config(
                 app, http="h11", ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False

@@ -40,7 +40,7 @@ async def get_server_capabilities(work: Work, ask: Ask) -> Json:
         models.append(
             {"model_name": name, "max_context_length": session.max_length, "trainable": True, "sampleable": True}
         )
-    return {"supported_models": models}
+    return {"supported_models": models, "version": work.version}
 
 
 async def create_session(work: Work, ask: Ask) -> Json:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from crucible.testing.tinker_server._deviations import Averaging
 from crucible.testing.tinker_server._turns import Turns
 from crucible.train.errors import AccessDenied, NotFound, TrainError, Unavailable
 from crucible.train.types import SamplingSession, SessionConfig, TrainingSession
@@ -53,6 +54,7 @@ class Model:
     training: TrainingSession
     user_metadata: dict[str, str]
     turns: Turns
+    averaging: Averaging
     last_request_time: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
 

@@ -10,7 +10,7 @@ from crucible.testing.tinker_server._wire import data_of, loss_of
 from crucible.testing.tinker_server._work import Ask, Finish, Json, Work, told
 from crucible.train.errors import InvalidRequest, TrainError, Unsupported
 from crucible.train.ports import TrainingClient
-from crucible.train.types import AdamParams
+from crucible.train.types import AdamParams, OptimStepOutput
 
 
 async def forward_backward(work: Work, ask: Ask) -> Json:
@@ -41,23 +41,20 @@ async def optim_step(work: Work, ask: Ask) -> Json:
             adam = AdamParams(**given.model_dump())
         except ValueError as error:
             return Failure(InvalidRequest(message=str(error)))
-        submitted = await work.call(TrainingClient.optim_step, model.training, adam)
+        settings, missing = model.averaging.step(adam)
+        submitted = await work.call(TrainingClient.optim_step, model.training, settings)
         if isinstance(submitted, Failure):
             return submitted
         future = submitted.unwrap()
 
         async def finish() -> Result[Wire, TrainError]:
             done = await work.call(TrainingClient.await_, future)
-            return done.map(
-                lambda output: {
-                    "metrics": {
-                        **output.metrics,
-                        "step": float(output.step),
-                        "learning_rate": output.learning_rate,
-                        "grad_norm": output.grad_norm,
-                    }
-                }
-            )
+            return done.map(told_of)
+
+        def told_of(output: OptimStepOutput) -> Wire:
+            norm = {} if "grad_norm" in work.deviations.lacks else {"grad_norm": output.grad_norm / missing}
+            kept = {"step": float(output.step), "learning_rate": output.learning_rate, **norm}
+            return {"metrics": {**output.metrics, **kept}}
 
         return Success(finish)
 

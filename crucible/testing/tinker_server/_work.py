@@ -14,6 +14,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from crucible.effects import Failure, Handlers, Port, Result, Success, perform
+from crucible.testing.tinker_server._deviations import Deviations
 from crucible.testing.tinker_server._promises import Promise, Promises, Wire, guarded, kept, refusal
 from crucible.testing.tinker_server._state import Model, State
 from crucible.testing.tinker_server.faults import Fail, Hold, Misfortune
@@ -62,8 +63,16 @@ class Work:
     """Performs operations on the handlers, and keeps promises with what they give."""
 
     def __init__(
-        self, handlers: Handlers[Ports], tasks: TaskGroup, *, url: str, models: tuple[str, ...], seed: int
+        self,
+        handlers: Handlers[Ports],
+        tasks: TaskGroup,
+        *,
+        url: str,
+        models: tuple[str, ...],
+        seed: int,
+        deviations: Deviations,
     ) -> None:
+        self.deviations = deviations
         self.url = url
         self.state = State()
         self.promises = Promises()
@@ -97,6 +106,11 @@ class Work:
         handlers = cast("Handlers[TopLogprobsClient]", self._handlers)
         asked = perform(TopLogprobsClient.compute_top_logprobs, session, [prompt], num_top=num_top)
         return (await handlers.arun(asked)).map(lambda rows: rows[0])
+
+    @property
+    def version(self) -> str:
+        """What this server says of itself; no two servers say the same."""
+        return f"crucible.testing {self._token}"
 
     def place(self, *parts: object) -> str:
         """Name something to save: a plain name that no other server has used in the same folder."""

@@ -1,6 +1,7 @@
 """The values that the training ports take and give."""
 
 from crucible.train.types.blobs import BlobInfo, is_blob_path
+from crucible.train.types.capabilities import FEATURES, Capabilities, Divisor, Feature, LossReduction
 from crucible.train.types.chat_json import message_json, message_of, tool_json
 from crucible.train.types.code import CodeEnding, CodeLimits, CodeProgram, CodeRun
 from crucible.train.types.comparisons import Comparison, ComparisonLabel, LabeledComparison
@@ -67,10 +68,12 @@ from crucible.train.types.trajectories import (
 from crucible.train.types.vectors import Condition, Match, MetadataValue, Vector, VectorCollection, VectorRow
 
 __all__ = [
+    "FEATURES",
     "ROLES",
     "AdamParams",
     "BlobInfo",
     "ByteTokenizer",
+    "Capabilities",
     "ChatOptions",
     "ChatResponse",
     "Checkpoint",
@@ -86,7 +89,9 @@ __all__ = [
     "Dataset",
     "DatasetConfig",
     "Datum",
+    "Divisor",
     "EncodedTextChunk",
+    "Feature",
     "FileSelection",
     "FinishReason",
     "ForwardBackwardOutput",
@@ -100,6 +105,7 @@ __all__ = [
     "LabeledComparison",
     "LoraConfig",
     "LossFn",
+    "LossReduction",
     "Match",
     "Message",
     "MetadataValue",

@@ -6,6 +6,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from crucible.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
+from crucible.train.types.capabilities import Feature
 
 T = TypeVar("T")
 _DECAY = within(Limits(at_least=0, below=1))
@@ -30,12 +31,15 @@ class LoraConfig:
 class SessionConfig:
     """What a training session starts from.
 
-    `model` is a hub id, a local directory or a `.gguf` file; each handler says which it takes.
+    `model` is a hub id, a local directory or a `.gguf` file; each handler says which it takes. `needs` is what the training
+    relies on: a backend that does not know what it can do finds it out then, and tells it in the session. Workflows add theirs,
+    and are refused where a need is not met.
     """
 
     model: str = attrs.field(metadata=NOT_EMPTY)
     lora: LoraConfig = LoraConfig()
     metadata: Mapping[str, str] = attrs.field(factory=dict)
+    needs: tuple[Feature, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

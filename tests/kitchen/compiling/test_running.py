@@ -200,7 +200,7 @@ def test_a_key_in_the_environment_is_in_no_text(monkeypatch: pytest.MonkeyPatch)
     experiment = attrs.evolve(rehearsal(training), backend=BackendRef(id="tinker", options=options), dataset=rows)
     compiled = sound(experiment)
     shown = f"{compiled!r}{compiled.plan()}{compiled.about()}"
-    assert "a Tinker server at http://127.0.0.1:9" in shown
+    assert "a Tinker server at http://127.0.0.1:9; what it can do is probed at the start" in shown
     assert "tml-secret" not in shown
 
 

@@ -4,6 +4,7 @@ from crucible.effects import Handlers
 from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
 from crucible.kitchen.handlers.tinkex.checkpoints import Checkpoints, StoredCheckpoint
 from crucible.kitchen.handlers.tinkex.config import TinkerConfig
+from crucible.kitchen.handlers.tinkex.knowing import expected
 from crucible.kitchen.handlers.tinkex.sampling import TinkerSampling
 from crucible.kitchen.handlers.tinkex.training import TinkerTraining
 from crucible.train.ports import CustomLossClient, SamplingClient, TopLogprobsClient, TrainingClient
@@ -16,6 +17,7 @@ __all__ = [
     "TinkerSampling",
     "TinkerTraining",
     "checkpoints",
+    "expected",
     "remote",
 ]
 

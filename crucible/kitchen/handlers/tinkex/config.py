@@ -6,7 +6,7 @@ from typing import Literal
 import attrs
 
 from crucible.fields import ABOVE_0, AT_LEAST_1, Limits, checked, within
-from crucible.train.types import Tokenizer
+from crucible.train.types import Capabilities, Tokenizer
 
 HOSTED = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 """Where the SDK goes when nothing says otherwise."""
@@ -32,6 +32,10 @@ class TinkerConfig:
         sampler_weights: `saved` by their names, or `live`: for samplers of this process alone, stored nowhere.
         max_length: tokens that a model takes, where the server does not say.
         tokenizer: None for the one that the server names, loaded by transformers.
+        probe: when a training says what it needs, whether the server is asked what it can do: `cached` once for each version
+            of it, `always` once for each process, or `never`: then it is taken to do what the Tinker API promises.
+        probe_seconds: the most that a probe may take; what is not found out by then is not known.
+        capabilities: what the server can do, where you know better; it is not asked.
     """
 
     base_url: str | None = None
@@ -43,6 +47,9 @@ class TinkerConfig:
     sampler_weights: Literal["saved", "live"] = "saved"
     max_length: int = attrs.field(default=32_768, metadata=AT_LEAST_1)
     tokenizer: Tokenizer | None = None
+    probe: Literal["cached", "always", "never"] = "cached"
+    probe_seconds: float = attrs.field(default=120.0, metadata=ABOVE_0)
+    capabilities: Capabilities | None = None
 
     @property
     def url(self) -> str:

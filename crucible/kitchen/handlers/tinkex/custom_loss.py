@@ -11,7 +11,9 @@ from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
 from crucible.kitchen.handlers.tinkex.batches import Batch
 from crucible.kitchen.handlers.tinkex.errors import About
+from crucible.kitchen.handlers.tinkex.passes import gradients_asked
 from crucible.kitchen.handlers.tinkex.session import OpenSession, Waiting
+from crucible.kitchen.handlers.tinkex.summing import summed
 from crucible.kitchen.handlers.tinkex.wire import data_to
 from crucible.train.custom_loss import CustomLoss, check_output, linearised
 from crucible.train.errors import TrainError
@@ -44,7 +46,8 @@ def send_custom_loss(
     sloping = _sloping(linearised(batch.data, found))
     if not sloping:
         return Success(_at_once(output))
-    sent = backend.called(lambda: client.forward_backward(data_to(sloping), "cross_entropy").future(), about)
+    shaped = summed(Batch(data=sloping, loss=batch.loss), opened.capabilities, opened.window)
+    sent = shaped.bind(lambda one: gradients_asked(backend, opened, one))
     return sent.map(lambda request: _after(backend, request, output, about))
 
 

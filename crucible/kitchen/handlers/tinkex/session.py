@@ -6,9 +6,10 @@ from concurrent.futures import Future as ThreadFuture
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from crucible.effects import Failure, Result, Success
+from crucible.kitchen.handlers.tinkex.summing import Window
 from crucible.kitchen.handlers.tinkex.waiting import Line
 from crucible.train.errors import InvalidRequest, TrainError
-from crucible.train.types import Future
+from crucible.train.types import Capabilities, Future
 
 if TYPE_CHECKING:
     import tinker
@@ -33,8 +34,18 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 class OpenSession:
     """Sends requests in the order they came, from one thread, and keeps what waits for their answers."""
 
-    def __init__(self, session_id: str, client: "tinker.TrainingClient", *, max_length: int, step: int) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        client: "tinker.TrainingClient",
+        *,
+        max_length: int,
+        step: int,
+        capabilities: Capabilities | None = None,
+    ) -> None:
         self.id = session_id
+        self.capabilities = capabilities
+        self.window = Window()
         self.client = client
         self.max_length = max_length
         self._line = Line()
@@ -43,6 +54,11 @@ class OpenSession:
         self._count = 0
         self._pending: dict[str, Sending[object]] = {}
         self._awaited: list[str] = []
+
+    def with_known(self, capabilities: Capabilities) -> "OpenSession":
+        """Take note of what the server can do."""
+        self.capabilities = capabilities
+        return self
 
     def send(self, work: Callable[[], Result[Waiting[T], TrainError]]) -> "Sending[T]":
         """Queue work that sends a request, behind what was queued before it."""

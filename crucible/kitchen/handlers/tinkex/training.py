@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, TypeVar
 
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
-from crucible.kitchen.handlers.tinkex.batches import Batch, batch_of, checked_adam, with_something_trained
+from crucible.kitchen.handlers.tinkex.batches import Batch, checked_adam, with_something_trained
 from crucible.kitchen.handlers.tinkex.checkpoints import Checkpoints
 from crucible.kitchen.handlers.tinkex.custom_loss import send_custom_loss
 from crucible.kitchen.handlers.tinkex.errors import About
-from crucible.kitchen.handlers.tinkex.losses import configured
+from crucible.kitchen.handlers.tinkex.knowing import Knowledge
+from crucible.kitchen.handlers.tinkex.passes import read_batch, send_pass, send_step
 from crucible.kitchen.handlers.tinkex.restoring import fresh_client, metadata_of, restored_client
 from crucible.kitchen.handlers.tinkex.session import STEP, OpenSession, Waiting, checked_name, step_in
-from crucible.kitchen.handlers.tinkex.wire import adam_to, data_to, stepped_of
 from crucible.kitchen.handlers.torch.tokenizer import tokenizer_from
 from crucible.train.custom_loss import CustomLoss, selected
 from crucible.train.errors import InvalidRequest, NotFound, SessionClosed, TrainError
+from crucible.train.needs import unmet
 from crucible.train.ports import CustomLossClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
+    Capabilities,
     Checkpoint,
     Datum,
     ForwardBackwardOutput,
@@ -47,6 +49,7 @@ class TinkerTraining(TrainingClient, CustomLossClient):
 
     def __init__(self, backend: TinkerBackend) -> None:
         self._backend = backend
+        self._knowledge = Knowledge(backend)
         self._sessions: dict[str, OpenSession] = {}
         self._prefix = f"tinkex-{secrets.token_hex(4)}"  # so that nothing of another handler, or run, is taken for ours
         self._count = 0
@@ -57,8 +60,12 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         connection = found.bind(lambda one: one.check(config.model).map(lambda _: one))
         if isinstance(connection, Failure):
             return connection
+        known = await self._known(config)
+        if isinstance(known, Failure):
+            return known
         made = await fresh_client(self._backend, connection.unwrap().service, config)
-        return made.map(lambda client: self._register(config, client, connection.unwrap().models.get(config.model), {}))
+        limit = connection.unwrap().models.get(config.model)
+        return made.map(lambda client: self._register(config, client, limit, {}, known.unwrap()))
 
     async def restore_session(
         self, config: SessionConfig, path: str, *, with_optimizer: bool = True
@@ -70,6 +77,9 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         connection = await self._backend.connect()
         if isinstance(connection, Failure):
             return connection
+        known = await self._known(config)
+        if isinstance(known, Failure):
+            return known
         service, models = connection.unwrap().service, connection.unwrap().models
         made = await restored_client(self._backend, service, config, path, with_optimizer=with_optimizer)
         if isinstance(made, Failure):
@@ -79,16 +89,33 @@ class TinkerTraining(TrainingClient, CustomLossClient):
             message = f"checkpoint {path} is of model {found!r}, not of {config.model!r}"
             return Failure(InvalidRequest(message=message, fix="restore it with the model it was trained from"))
         kept = await metadata_of(self._backend, path) if with_optimizer else Success({})
-        return kept.map(lambda kept: self._register(config, made.unwrap(), models.get(config.model), kept))
+        limit = models.get(config.model)
+        return kept.map(lambda kept: self._register(config, made.unwrap(), limit, kept, known.unwrap()))
+
+    async def _known(self, config: SessionConfig) -> Result[Capabilities | None, TrainError]:
+        """Give what the server can do when the training needs something; None when nobody asked."""
+        return await self._knowledge.of(config.model) if config.needs else Success(None)
 
     def _register(
-        self, config: SessionConfig, client: "tinker.TrainingClient", limit: int | None, kept: Mapping[str, str]
+        self,
+        config: SessionConfig,
+        client: "tinker.TrainingClient",
+        limit: int | None,
+        kept: Mapping[str, str],
+        known: Capabilities | None,
     ) -> TrainingSession:
         step, metadata = step_in(kept), {name: text for name, text in kept.items() if name != STEP}
         self._count += 1
         length, name = limit or self._backend.config.max_length, f"{self._prefix}-{self._count}"
-        self._sessions[name] = OpenSession(name, client, max_length=length, step=step)
-        return TrainingSession(id=name, model=config.model, max_length=length, step=step, metadata=metadata)
+        self._sessions[name] = OpenSession(name, client, max_length=length, step=step, capabilities=known)
+        return TrainingSession(
+            id=name,
+            model=config.model,
+            max_length=length,
+            step=step,
+            metadata=metadata,
+            capabilities=known or Capabilities(),
+        )
 
     async def get_tokenizer(self, session: TrainingSession) -> Result[Tokenizer, TrainError]:
         """Give the model's tokenizer, loaded from where the server says it is."""
@@ -108,12 +135,10 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         loss_fn_config: Mapping[str, float] | None = None,
     ) -> Result[Future[ForwardBackwardOutput], TrainError]:
         """Send a pass without gradients."""
-
-        def sent(opened: OpenSession, batch: Batch) -> Future[ForwardBackwardOutput]:
-            return self._pass(opened, "forward", batch, opened.client.forward)
-
         return self._find(session.id).bind(
-            lambda opened: _batch(opened, data, loss_fn, loss_fn_config).map(lambda batch: sent(opened, batch))
+            lambda opened: read_batch(opened, data, loss_fn, loss_fn_config).map(
+                lambda batch: send_pass(self._backend, opened, batch, with_gradients=False)
+            )
         )
 
     async def forward_backward(
@@ -125,22 +150,21 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         loss_fn_config: Mapping[str, float] | None = None,
     ) -> Result[Future[ForwardBackwardOutput], TrainError]:
         """Send a pass with gradients."""
-
-        def sent(opened: OpenSession, batch: Batch) -> Future[ForwardBackwardOutput]:
-            return self._pass(opened, "forward_backward", batch, opened.client.forward_backward)
-
         return self._find(session.id).bind(
             lambda opened: (
-                _batch(opened, data, loss_fn, loss_fn_config)
+                read_batch(opened, data, loss_fn, loss_fn_config)
                 .bind(with_something_trained)
-                .map(lambda batch: sent(opened, batch))
+                .map(lambda batch: send_pass(self._backend, opened, batch, with_gradients=True))
             )
         )
 
     async def forward_backward_custom(
         self, session: TrainingSession, data: Sequence[Datum], loss: CustomLoss
     ) -> Result[Future[ForwardBackwardOutput], TrainError]:
-        """Send a pass, evaluate the loss where its log-probabilities arrive, and send the pass that has its gradient."""
+        """Send a pass, evaluate the loss where its log-probabilities arrive, and send the pass that has its gradient.
+
+        A server that nobody asked about is asked here: of one that averages, the gradient would be another.
+        """
 
         def sent(opened: OpenSession, batch: Batch) -> Future[ForwardBackwardOutput]:
             def send() -> Result[Waiting[ForwardBackwardOutput], TrainError]:
@@ -148,40 +172,29 @@ class TinkerTraining(TrainingClient, CustomLossClient):
 
             return opened.promise("forward_backward_custom", send)
 
-        return self._find(session.id).bind(
+        return (await self._fit_for_custom_losses(session)).bind(
             lambda opened: (
                 selected(data)
-                .bind(lambda chosen: _batch(opened, chosen, "cross_entropy", None))
+                .bind(lambda chosen: read_batch(opened, chosen, "cross_entropy", None))
                 .bind(with_something_trained)
                 .map(lambda batch: sent(opened, batch))
             )
         )
 
+    async def _fit_for_custom_losses(self, session: TrainingSession) -> Result[OpenSession, TrainError]:
+        found = self._find(session.id)
+        if isinstance(found, Failure) or found.unwrap().capabilities is not None:
+            return found.bind(_checked)
+        known = await self._knowledge.of(session.model)
+        return known.bind(lambda capabilities: _checked(found.unwrap().with_known(capabilities)))
+
     async def optim_step(
         self, session: TrainingSession, adam: AdamParams
     ) -> Result[Future[OptimStepOutput], TrainError]:
         """Send an optimizer step."""
-
-        def sent(opened: OpenSession) -> Future[OptimStepOutput]:
-            about = About(kind="session", name=opened.id)
-
-            def send() -> Result[Waiting[OptimStepOutput], TrainError]:
-                called = self._backend.called(lambda: opened.client.optim_step(adam_to(adam)).future(), about)
-                return called.map(lambda request: waiting(request, opened.stepping(request)))
-
-            def waiting(
-                request: "ThreadFuture[tinker.types.OptimStepResponse]", count: "ThreadFuture[int]"
-            ) -> Waiting[OptimStepOutput]:
-                async def wait() -> Result[OptimStepOutput, TrainError]:
-                    answer = await self._backend.wait(request, about)
-                    step = await self._backend.wait(count, about)
-                    return answer.bind(lambda answer: step.map(lambda step: stepped_of(answer, adam, step)))
-
-                return wait
-
-            return opened.promise("optim_step", send)
-
-        return self._find(session.id).bind(lambda opened: checked_adam(adam).map(lambda _: sent(opened)))
+        return self._find(session.id).bind(
+            lambda opened: checked_adam(adam).map(lambda _: send_step(self._backend, opened, adam))
+        )
 
     async def await_(self, future: Future[T]) -> Result[T, TrainError]:
         """Wait for what was sent. When the time is up the request goes on, and may be awaited again."""
@@ -271,30 +284,8 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         opened = self._sessions.get(session_id)
         return Success(opened) if opened is not None else Failure(SessionClosed(session_id=session_id))
 
-    def _pass(
-        self,
-        opened: OpenSession,
-        operation: str,
-        batch: Batch,
-        submit: "Callable[..., tinker.APIFuture[tinker.types.ForwardBackwardOutput]]",
-    ) -> Future[ForwardBackwardOutput]:
-        about = About(kind="session", name=opened.id)
 
-        def send() -> Result[Waiting[ForwardBackwardOutput], TrainError]:
-            called = self._backend.called(
-                lambda: submit(data_to(batch.data), batch.loss.name, dict(batch.loss.config) or None).future(), about
-            )
-            return called.map(lambda request: lambda: answered(request))
-
-        async def answered(
-            request: "ThreadFuture[tinker.types.ForwardBackwardOutput]",
-        ) -> Result[ForwardBackwardOutput, TrainError]:
-            return (await self._backend.wait(request, about)).bind(batch.output)
-
-        return opened.promise(operation, send)
-
-
-def _batch(
-    opened: OpenSession, data: Sequence[Datum], loss_fn: LossFn, config: Mapping[str, float] | None
-) -> Result[Batch, TrainError]:
-    return configured(loss_fn, config).bind(lambda loss: batch_of(data, loss, max_length=opened.max_length))
+def _checked(opened: OpenSession) -> Result[OpenSession, TrainError]:
+    """Give the session when its server can train on custom losses."""
+    missing = unmet(("custom_losses",), opened.capabilities or Capabilities())
+    return Success(opened) if missing is None else Failure(missing)

@@ -8,6 +8,7 @@ from crucible.kitchen.handlers import noop
 from crucible.kitchen.ports import AnsweredRow, FeedbackClient
 from crucible.testing import (
     check_blob_store,
+    check_capabilities,
     check_code_client,
     check_completer,
     check_custom_loss_client,
@@ -32,6 +33,10 @@ from crucible.train.types import DatasetConfig, HubRepo
 
 def test_training_client() -> None:
     check_training_client(lambda: noop.training(max_length=512), model="noop", tolerance=1e-9)
+
+
+def test_capabilities() -> None:
+    check_capabilities(noop.training, model="noop", tolerance=1e-6)
 
 
 def test_custom_loss_client() -> None:

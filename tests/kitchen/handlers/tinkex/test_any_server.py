@@ -1,19 +1,25 @@
 """The handlers on any Tinker-compatible server: `CRUCIBLE_TINKER_URL` says where, `CRUCIBLE_TINKER_MODEL` what is trained there.
 
-What such servers differ in (how a loss is divided, names of metrics) is not asserted. docs/tinker.md says how to start one.
+What such servers differ in (names of metrics) is not asserted, and what they lack is refused. docs/tinker.md says how to start one.
 """
 
+import math
 import os
 import time
 from collections.abc import Sequence
 
 import anyio
+import attrs
 import pytest
 
 from crucible.effects import Do, Failure, do, perform
 from crucible.kitchen.handlers import tinkex
+from crucible.testing import check_capabilities
+from crucible.train.algorithms.preference import Dpo, Pairs
+from crucible.train.custom_loss import weights_of
 from crucible.train.errors import TrainError
-from crucible.train.ports import SamplingClient, TrainingClient
+from crucible.train.needs import unmet
+from crucible.train.ports import CustomLossClient, SamplingClient, TrainingClient
 from crucible.train.types import (
     AdamParams,
     Datum,
@@ -122,6 +128,45 @@ def test_importance_sampling_moves_the_policy_the_way_of_the_advantage(advantage
 
     before, after = HANDLERS.run(moved()).unwrap()
     assert (before - after) * advantage > 0
+
+
+def test_it_does_what_its_sessions_say() -> None:
+    check_capabilities(lambda: HANDLERS, model=MODEL, tolerance=0.02)
+
+
+def test_preferences_are_learned_or_refused() -> None:
+    def answer(tokens: Sequence[int]) -> Datum:
+        whole = (*TOKENS[:6], *tokens)
+        weights = TensorData.floats([0.0] * 5 + [1.0] * len(tokens))
+        inputs = {"target_tokens": TensorData.ints(whole[1:]), "weights": weights}
+        return Datum(model_input=ModelInput.from_tokens(whole[:-1]), loss_fn_inputs=inputs)
+
+    pair = (answer(range(30, 33)), answer(range(40, 49)))
+
+    @do
+    def learned() -> Do[TrainError, TrainingClient | CustomLossClient, list[tuple[float, float, float]]]:
+        session = yield from perform(TrainingClient.start_session, attrs.evolve(SESSION, needs=("custom_losses",)))
+        if unmet(("custom_losses",), session.capabilities) is not None:
+            return []
+        first = yield from perform(TrainingClient.forward, session, pair)
+        reference = tuple(map(sum, (yield from perform(TrainingClient.await_, first)).logprobs))
+        loss = Dpo(pairs=Pairs(weights_NT=weights_of(pair), reference_N=reference), beta=0.1, label_smoothing=0.0)
+        told = []
+        for _ in range(4):
+            gradients = yield from perform(CustomLossClient.forward_backward_custom, session, pair, loss)
+            step = yield from perform(TrainingClient.optim_step, session, AdamParams(learning_rate=1e-3))
+            output = yield from perform(TrainingClient.await_, gradients)
+            norm = (yield from perform(TrainingClient.await_, step)).grad_norm
+            told.append((output.loss, output.metrics["margin"], norm))
+        return told
+
+    steps = HANDLERS.run(learned()).unwrap()
+    if steps:
+        losses, margins, norms = zip(*steps, strict=True)
+        assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
+        assert list(losses) == sorted(losses, reverse=True)
+        assert list(margins) == sorted(margins)
+        assert max(norms) < 1e4  # a server that divides by a sum of weights near 0 is at 1e9 and above
 
 
 def test_what_a_server_lacks_is_a_failure_in_time() -> None:

@@ -8,6 +8,7 @@ import pytest
 from crucible.effects import Handlers
 from crucible.kitchen.handlers import noop, tinkex
 from crucible.testing import (
+    check_capabilities,
     check_custom_loss_client,
     check_sampling_client,
     check_top_logprobs_client,
@@ -30,6 +31,10 @@ def handlers() -> Iterator[Handlers[Remote]]:
 
 def test_training_client(handlers: Handlers[Remote]) -> None:
     check_training_client(lambda: handlers, model=MODEL)
+
+
+def test_capabilities(handlers: Handlers[Remote]) -> None:
+    check_capabilities(lambda: handlers, model=MODEL)
 
 
 def test_custom_loss_client(handlers: Handlers[Remote]) -> None:

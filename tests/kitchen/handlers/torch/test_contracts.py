@@ -5,6 +5,7 @@ import pytest
 from crucible.effects import Handlers
 from crucible.kitchen.handlers.torch import TorchBackend, TorchSampling, TorchTraining
 from crucible.testing import (
+    check_capabilities,
     check_custom_loss_client,
     check_sampling_client,
     check_top_logprobs_client,
@@ -24,6 +25,10 @@ def handlers(shared_backend: TorchBackend) -> Handlers[TrainingClient | Sampling
 
 def test_training_client(handlers: Handlers[TrainingClient | SamplingClient], model: str) -> None:
     check_training_client(lambda: handlers, model=model, tolerance=TOLERANCE)
+
+
+def test_capabilities(handlers: Handlers[TrainingClient | SamplingClient], model: str) -> None:
+    check_capabilities(lambda: handlers, model=model, tolerance=TOLERANCE)
 
 
 def test_custom_loss_client(shared_backend: TorchBackend, model: str) -> None:
