@@ -57,8 +57,6 @@ class RunProgress:
                 self._progress.update(self._steps, description=_DOING[stage])
             case RunResumed():
                 self._progress.update(self._steps, completed=event.step)
-            case BackendProbed():
-                self._say(_capable(event))
             case DatasetBuilt():
                 self._progress.update(self._steps, total=event.total_steps, completed=0)
             case TrainingStep():
@@ -85,6 +83,8 @@ def _said_of(event: object) -> str | None:
     """Say what stays on the screen of an event."""
     said = None
     match event:
+        case BackendProbed():
+            said = _capable(event)
         case DatasetLoaded():
             said = f"{event.num_rows} rows of {event.dataset}, split {event.split}"
         case RunResumed():

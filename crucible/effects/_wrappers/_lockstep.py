@@ -22,6 +22,9 @@ IDENTIFIERS = frozenset({"id", "session_id", "path", "weights_path"})
 BESIDE = frozenset({"metrics"})
 """Fields with numbers that a backend may give beside the answer: only those that both give are compared."""
 
+ABOUT = frozenset({"capabilities"})
+"""Fields in which a backend says what it is: each has its own."""
+
 
 @attrs.frozen
 class Difference:
@@ -58,7 +61,7 @@ def lockstep(
     Numbers may differ by `tolerance`, relative or absolute. Failures agree when they are of one class. Identifiers (ids of
     sessions, paths of checkpoints) are not compared: the second is given its own names back where the program passes those
     of the first. Of the metrics of an answer those are compared that both give. An object that a journal could not hold,
-    such as a tokenizer, is not compared either, nor a field that equality leaves out.
+    such as a tokenizer, is not compared either.
 
     Raises, while running: Disagreed at the first difference; LookupError for a port that the second does not handle.
     """
@@ -110,7 +113,7 @@ def _pairs(first: object, second: object, where: str = "") -> Iterator[Differenc
         both = [key for key in first if key in second]
         yield from chain.from_iterable(_pairs(first[key], second[key], f"{where}[{key!r}]") for key in both)
     elif attrs.has(kind):
-        fields = [field.name for field in attrs.fields(kind) if field.eq]
+        fields = [field.name for field in attrs.fields(kind) if field.name not in ABOUT]
         yield from chain.from_iterable(
             _pairs(getattr(first, name), getattr(second, name), f"{where}.{name}") for name in fields
         )

@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from crucible.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
-from crucible.train.types.capabilities import Feature
+from crucible.train.types.capabilities import Capabilities, Feature
 
 T = TypeVar("T")
 _DECAY = within(Limits(at_least=0, below=1))
@@ -47,6 +47,8 @@ class TrainingSession:
     """An open session: a name for it, never the thing itself. `max_length` is the model's limit in tokens.
 
     `metadata` is what was saved with the checkpoint that it goes on from; that of a new training is empty. It is no part of the name.
+    `capabilities` is what is known of the backend, no part of the name either: what the ports promise, where a training did not say
+    what it needs.
     """
 
     id: str
@@ -54,6 +56,7 @@ class TrainingSession:
     max_length: int
     step: int = 0
     metadata: Mapping[str, str] = attrs.field(factory=dict, eq=False)
+    capabilities: Capabilities = attrs.field(default=Capabilities(), eq=False)
 
 
 @attrs.frozen(kw_only=True, field_transformer=checked)
