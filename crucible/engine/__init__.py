@@ -38,7 +38,10 @@ from crucible.engine.losses import LOSSES, Loss
 from crucible.engine.sampler import Sampler
 from crucible.engine.trainer import Trainer
 from crucible.engine.values import (
+    ALL_ATTENTION,
     ALL_LINEAR,
+    ALL_MLP,
+    OUTPUT_HEAD,
     Adam,
     Example,
     LoraSpec,
@@ -49,8 +52,11 @@ from crucible.engine.values import (
 )
 
 __all__ = [
+    "ALL_ATTENTION",
     "ALL_LINEAR",
+    "ALL_MLP",
     "LOSSES",
+    "OUTPUT_HEAD",
     "Adam",
     "AdapterWeights",
     "BatchError",

@@ -133,7 +133,8 @@ def read_adapter(directory: Path) -> AdapterWeights:
         base, step = metadata.get("crucible_base", ""), int(metadata.get("crucible_step", "0"))
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:  # JSON that is another's too
         raise CheckpointError(f"the adapter at {directory} is damaged or no plain LoRA adapter: {error}") from error
-    return AdapterWeights(spec=spec, tensors=tensors, base=base, step=step)
+    parameters = tuple(config.get("target_parameters") or ())
+    return AdapterWeights(spec=spec, tensors=tensors, base=base, step=step, parameters=parameters)
 
 
 def _manifest(directory: Path) -> dict[str, Any]:  # Any: JSON
@@ -170,6 +171,11 @@ def _paired(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
+def _is_nested(name: str, weights: AdapterWeights) -> bool:
+    owners = {parameter.rpartition(".")[0] for parameter in weights.parameters}
+    return name.replace(".base_layer", "") in owners
+
+
 def _peft_config(weights: AdapterWeights, base_name: str) -> dict[str, object]:
     return {
         "peft_type": "LORA",
@@ -178,9 +184,12 @@ def _peft_config(weights: AdapterWeights, base_name: str) -> dict[str, object]:
         "r": weights.spec.rank,
         "lora_alpha": weights.spec.alpha,
         "lora_dropout": weights.spec.dropout,
-        "target_modules": sorted(weights.tensors),
+        "target_modules": sorted(
+            set(weights.tensors) - {name for name in weights.tensors if _is_nested(name, weights)}
+        ),
+        **({"target_parameters": list(weights.parameters)} if weights.parameters else {}),
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": weights.fan_in_fan_out,
         "inference_mode": True,
     }
 
@@ -189,7 +198,7 @@ def _spec_of(config: Mapping[str, Any]) -> LoraSpec:
     variants = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
     if config.get("peft_type") != "LORA" or any(config.get(variant) for variant in variants):
         raise ValueError(f"only plain LoRA is read (peft_type LORA, none of {', '.join(variants)})")
-    target = config["target_modules"]
+    target = config["target_modules"] or config.get("target_parameters") or ()
     names = (target,) if isinstance(target, str) else tuple(target)
     return LoraSpec(rank=config["r"], alpha=config["lora_alpha"], dropout=config.get("lora_dropout", 0.0), target=names)
 

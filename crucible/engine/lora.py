@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 import torch
@@ -17,7 +17,26 @@ from torch import Tensor, nn
 
 from crucible.engine.errors import CheckpointMismatchError, LoraTargetError
 from crucible.engine.one_product import AdaptedLinear, is_short, one_product
-from crucible.engine.values import ALL_LINEAR, LoraSpec
+from crucible.engine.targets import (
+    LinearTarget,
+    ParameterTarget,
+    expert_parameters,
+    find_targets,
+    is_conv1d,
+    is_linear,
+    is_plain,
+    linear_shape,
+    nested,
+)
+from crucible.engine.values import LoraSpec
+from crucible.engine.wrapped import (
+    LoraAround,
+    LoraExperts,
+    LoraParameter,
+    expert_delta,
+    expert_shapes,
+    is_transposed,
+)
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -28,15 +47,20 @@ class AdapterWeights:
 
     Args:
         spec: the adapter's shape.
-        tensors: module name -> (A of shape (r, I), B of shape (O, r)), float32, on the CPU or the trainer's device.
+        tensors: peft's name of a layer -> (A of shape (r, I), B of shape (O, r)), float32, on the CPU or the trainer's
+            device. For experts in one parameter, r counts the ranks of all (see `wrapped`).
         base: fingerprint of the base model it belongs to; empty when unknown (an adapter of other tools).
         step: number of optimizer steps behind it.
+        parameters: names of the adapted parameters that are no layers of their own, as in peft's `target_parameters`.
+        fan_in_fan_out: peft's word for layers that store their matrix (I, O), as GPT-2 does.
     """
 
     spec: LoraSpec
     tensors: Mapping[str, tuple[Tensor, Tensor]]
     base: str
     step: int
+    parameters: tuple[str, ...] = ()
+    fan_in_fan_out: bool = False
 
 
 class LoraLinear(nn.Module):
@@ -79,60 +103,89 @@ class LoraLinear(nn.Module):
         return inputs * ((draw >= self._dropout) / (1 - self._dropout)).to(inputs.dtype)
 
 
+Adapter: TypeAlias = LoraLinear | LoraAround | LoraParameter
+
+
 def share_tree(model: ModuleT) -> ModuleT:
     """Return a copy of the module tree whose parameters and buffers are the same tensors as `model`'s."""
     tensors: Iterable[Tensor] = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
-def target_names(model: nn.Module, target: tuple[str, ...]) -> list[str]:
-    """Return the dotted names of the linear layers that `target` means, in module order.
-
-    Raises:
-        LoraTargetError: a name of `target` matches no linear layer.
-    """
-    head = model.get_output_embeddings()  # type: ignore[operator]  # a method of transformers models
-    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    if target == ALL_LINEAR:
-        found = [name for name, module in linears.items() if module is not head]
-    else:
-        found = [name for name in linears if name in target or name.rpartition(".")[2] in target]
-    leaves = {name.rpartition(".")[2] for name in linears}
-    missing = [] if target == ALL_LINEAR else sorted(set(target) - set(linears) - leaves)
-    if missing or not found:
-        raise LoraTargetError(
-            f"no linear layer is called {', '.join(missing) or target}; this model has: {', '.join(sorted(leaves))}"
-        )
-    return found
-
-
 def attach(
     model: nn.Module, spec: LoraSpec, generator: torch.Generator, *, weight_dtype: torch.dtype | None
-) -> dict[str, LoraLinear]:
+) -> dict[str, Adapter]:
     """Replace the targeted layers of `model` in place and return them by name; A is random from the seed, B zero.
 
     Args:
         generator: drives dropout.
         weight_dtype: keep a copy of the targeted base weights in this type (saves a cast in each pass under autocast).
+
+    Raises:
+        LoraTargetError: see `targets.find_targets`; or dropout is asked for experts, which has no meaning there.
     """
     seeded = torch.Generator().manual_seed(spec.seed)
-    attached: dict[str, LoraLinear] = {}
-    for name in target_names(model, spec.target):
-        linear = model.get_submodule(name)
-        assert isinstance(linear, nn.Linear)
-        layer = LoraLinear(linear, spec, generator, weight_dtype or linear.weight.dtype)
-        bound = 1 / math.sqrt(linear.in_features)  # kaiming uniform with a = sqrt(5), as peft starts A
-        draw = torch.rand(layer.lora_A.shape, generator=seeded)
-        layer.lora_A.data.copy_((2 * draw - 1) * bound)
-        model.set_submodule(name, layer)
-        attached[name] = layer
+    attached: dict[str, Adapter] = {}
+    experts: dict[str, dict[str, LoraParameter]] = {}
+    for one in find_targets(model, spec.target):
+        if isinstance(one, LinearTarget):
+            linear = model.get_submodule(one.name)
+            adapter: Adapter = _around(linear, spec, seeded, generator, weight_dtype)
+            model.set_submodule(one.name, adapter)
+        else:
+            if spec.dropout:
+                raise LoraTargetError(f"{one.dotted} holds experts, whose adapters have no dropout: set it to 0")
+            adapter = _for_parameter(model.get_submodule(one.owner), one, spec, seeded)
+            experts.setdefault(one.owner, {})[one.parameter] = adapter
+        attached[one.name] = adapter
+    for owner, adapters in experts.items():
+        model.set_submodule(owner, LoraExperts(model.get_submodule(owner), adapters))
     return attached
 
 
-def copy_weights(layers: Mapping[str, LoraLinear], spec: LoraSpec, *, base: str, step: int) -> AdapterWeights:
+def _around(
+    linear: nn.Module,
+    spec: LoraSpec,
+    seeded: torch.Generator,
+    generator: torch.Generator,
+    weight_dtype: torch.dtype | None,
+) -> LoraLinear | LoraAround:
+    num_outputs, num_inputs = linear_shape(linear)
+    weight: Tensor = linear.get_parameter("weight")
+    a, b = _start((spec.rank, num_inputs), (num_outputs, spec.rank), seeded)
+    if not is_plain(linear):
+        return LoraAround(linear, a.to(weight.device), b.to(weight.device), spec=spec, generator=generator)
+    assert isinstance(linear, nn.Linear)
+    layer = LoraLinear(linear, spec, generator, weight_dtype or weight.dtype)
+    layer.lora_A.data.copy_(a)
+    return layer
+
+
+def _for_parameter(owner: nn.Module, target: ParameterTarget, spec: LoraSpec, seeded: torch.Generator) -> LoraParameter:
+    weight = owner.get_parameter(target.parameter)
+    a, b = _start(*expert_shapes(weight, spec.rank, transposed=is_transposed(owner)), seeded)
+    return LoraParameter(a.to(weight.device), b.to(weight.device), scale=spec.scale, dotted=target.dotted)
+
+
+def _start(shape_A: tuple[int, int], shape_B: tuple[int, int], seeded: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return A, kaiming uniform with a = sqrt(5) as peft starts it, and B of zeros."""
+    draw = torch.rand(shape_A, generator=seeded)
+    return (2 * draw - 1) / math.sqrt(shape_A[1]), torch.zeros(shape_B)
+
+
+def copy_weights(layers: Mapping[str, Adapter], spec: LoraSpec, *, base: str, step: int) -> AdapterWeights:
     """Return an immutable copy of the weights of `layers`."""
     tensors = {name: (_copied(layer.lora_A), _copied(layer.lora_B)) for name, layer in layers.items()}
-    return AdapterWeights(spec=spec, tensors=MappingProxyType(tensors), base=base, step=step)
+    parameters = tuple(layer.dotted for layer in layers.values() if isinstance(layer, LoraParameter))
+    fan_in_fan_out = any(isinstance(layer, LoraAround) and is_conv1d(layer.base) for layer in layers.values())
+    return AdapterWeights(
+        spec=spec,
+        tensors=MappingProxyType(tensors),
+        base=base,
+        step=step,
+        parameters=parameters,
+        fan_in_fan_out=fan_in_fan_out,
+    )
 
 
 def adapted(model: ModuleT, weights: AdapterWeights, *, base: str) -> ModuleT:
@@ -151,21 +204,56 @@ def adapted(model: ModuleT, weights: AdapterWeights, *, base: str) -> ModuleT:
         raise CheckpointMismatchError("the adapter was trained on another base model than this one")
     tree = share_tree(model)
     for name, (a, b) in weights.tensors.items():
-        linear = _linear_of_shape(tree, name, b.shape[0], a.shape[1])
-        a, b = a.float().to(linear.weight.device), b.float().to(linear.weight.device) * weights.spec.scale
-        if is_short(linear.weight.dtype):
-            tree.set_submodule(name, AdaptedLinear(linear, a, b))
+        owner = _submodule(tree, name)
+        if is_linear(owner):
+            _adapt_linear(tree, name, (a, b), weights.spec)
         else:
-            linear.weight = nn.Parameter(linear.weight + b @ a, requires_grad=False)
+            _adapt_experts(owner, name, (a, b), weights)
     return tree
 
 
-def _linear_of_shape(tree: nn.Module, name: str, num_outputs: int, num_inputs: int) -> nn.Linear:
-    module = dict(tree.named_modules()).get(name)
-    if not isinstance(module, nn.Linear) or module.weight.shape != (num_outputs, num_inputs):
+def _adapt_linear(tree: nn.Module, name: str, pair: tuple[Tensor, Tensor], spec: LoraSpec) -> None:
+    linear = tree.get_submodule(name)
+    weight = linear.get_parameter("weight")
+    a, b = (one.float().to(weight.device) for one in pair)
+    if linear_shape(linear) != (b.shape[0], a.shape[1]):
         raise CheckpointMismatchError(
-            f"the adapter has {name} of shape ({num_outputs}, {num_inputs}) and the model has no such linear layer"
+            f"the adapter has {name} of shape ({b.shape[0]}, {a.shape[1]}) and the model has no such linear layer"
         )
+    if not is_plain(linear):
+        around = LoraAround(linear, a, b, spec=spec, generator=None).requires_grad_(False).eval()
+        tree.set_submodule(name, around)
+    elif is_short(weight.dtype):
+        assert isinstance(linear, nn.Linear)
+        tree.set_submodule(name, AdaptedLinear(linear, a, b * spec.scale))
+    else:
+        linear.weight = nn.Parameter(weight + (b * spec.scale) @ a, requires_grad=False)
+
+
+def _adapt_experts(owner: nn.Module, name: str, pair: tuple[Tensor, Tensor], weights: AdapterWeights) -> None:
+    """Add the adapter of one parameter in, whose name tells how deep peft nested it."""
+    path = name.replace(".base_layer", "")
+    mine = [
+        one
+        for one in expert_parameters(owner)
+        if any(f".{path}.{one}".endswith(f".{wanted}") for wanted in weights.parameters)
+    ]
+    found = next((one.parameter for one in nested(path, mine) if one.name == name), None)
+    weight = None if found is None else owner.get_parameter(found)
+    transposed = is_transposed(owner)
+    shapes = (pair[0].shape, pair[1].shape)
+    if weight is None or found is None or shapes != expert_shapes(weight, weights.spec.rank, transposed=transposed):
+        raise CheckpointMismatchError(f"the adapter has {name} of shapes {shapes} and the model has no such layer")
+    a, b = (one.float().to(weight.device) for one in pair)
+    delta = expert_delta(a, b, weight.shape[0], transposed=transposed)
+    setattr(owner, found, nn.Parameter((weight + weights.spec.scale * delta).to(weight.dtype), requires_grad=False))
+
+
+def _submodule(tree: nn.Module, name: str) -> nn.Module:
+    path = name.replace(".base_layer", "")
+    module: nn.Module | None = dict(tree.named_modules()).get(path)
+    if module is None:
+        raise CheckpointMismatchError(f"the adapter has {path} and the model has no such layer")
     return module
 
 

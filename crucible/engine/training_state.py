@@ -11,7 +11,7 @@ from torch import Tensor
 from crucible.engine.adam import AdamState
 from crucible.engine.checkpoint import Checkpoint
 from crucible.engine.errors import CheckpointMismatchError
-from crucible.engine.lora import LoraLinear
+from crucible.engine.lora import Adapter
 from crucible.engine.values import LoraSpec
 
 
@@ -25,7 +25,7 @@ class Mutable:
         generator: the dropout stream.
     """
 
-    layers: Mapping[str, LoraLinear]
+    layers: Mapping[str, Adapter]
     adam: AdamState
     generator: torch.Generator
 
@@ -40,7 +40,7 @@ class Mutable:
         return [f"{name}.lora_{part}" for name in self.layers for part in "AB"]
 
 
-def parameters_of(layers: Mapping[str, LoraLinear]) -> list[Tensor]:
+def parameters_of(layers: Mapping[str, Adapter]) -> list[Tensor]:
     """Return A and B of each layer, in order."""
     return [tensor for layer in layers.values() for tensor in (layer.lora_A, layer.lora_B)]
 

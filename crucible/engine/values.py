@@ -9,7 +9,13 @@ from typing import Any, Literal
 import attrs
 
 ALL_LINEAR = ("all-linear",)
-"""The LoRA target that means every linear layer except the output head."""
+"""The LoRA target that means every linear layer, and every expert, except the output head."""
+ALL_ATTENTION = ("all-attention",)
+"""Those of `ALL_LINEAR` that mix tokens: attention, linear attention, state spaces, convolutions."""
+ALL_MLP = ("all-mlp",)
+"""Those of `ALL_LINEAR` in feed-forward blocks, experts included."""
+OUTPUT_HEAD = ("output-head",)
+"""The layer that gives the logits."""
 
 
 def _at_least(low: float) -> Any:  # Any: attrs validators are generic over the class they sit in
@@ -34,7 +40,7 @@ class LoraSpec:
         alpha: scale numerator. Tinker has no such knob on its wire; 32 with rank 16 scales the adapter by 2.
         dropout: probability in [0, 1) of dropping an input of A in training.
         target: module names, matched on the last component or the whole dotted name; `ALL_LINEAR` for all
-            linear layers but the head.
+            linear layers but the head; or any of `ALL_ATTENTION`, `ALL_MLP` and `OUTPUT_HEAD`.
         seed: of the initial A (B starts at zero) and of the dropout stream.
     """
 

@@ -2,23 +2,39 @@
 
 import random
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import torch
+from peft import PeftModel
 
-from crucible.engine import Adam, Example, LoadedModel, LoraSpec, Sampler, Sampling, Trainer, UnsupportedModelError
+from crucible.engine import (
+    Adam,
+    Example,
+    LoadedModel,
+    LoraSpec,
+    Sampler,
+    Sampling,
+    Trainer,
+    UnsupportedModelError,
+    read_adapter,
+)
 from crucible.engine.trial import TESTED, can_pack, require_decoding
 from tests.engine.architectures import ARCHITECTURES, UNSAMPLED, VOCAB, architecture
 
-FEW = ("gemma2", "granitemoehybrid", "mamba2", "qwen3_next", "recurrent_gemma")
-"""One of each kind of state: windows, Mamba 2 with experts, no attention at all, gated deltas, states in modules."""
+FEW = ("gemma2", "granitemoehybrid", "llama4_text", "mamba2", "qwen3_next", "recurrent_gemma")
+"""One of each kind of state: windows, Mamba 2 with experts, chunks, no attention at all, gated deltas, states in modules."""
 pytestmark = pytest.mark.filterwarnings("ignore:.*(RoPE|rope|mamba_kernels).*")
 every_architecture = pytest.mark.parametrize(
     "kind", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]
 )
 _draw = random.Random(0)
 TEXTS = [tuple(_draw.randrange(2, VOCAB) for _ in range(length)) for length in (5, 23, 12, 23, 9, 1)]
-"""Longer and shorter than windows and two of one length, one a single token."""
+"""Longer and shorter than windows and chunks, two of one length, one a single token."""
+RENAMED = ("deepseek_v2", "deepseek_v3", "ernie4_5_moe", "glm4_moe", "qwen3_next")
+"""peft 0.21 takes the gate_proj, up_proj and down_proj of their shared experts for what experts were called before."""
 LORA = LoraSpec(rank=2, alpha=8, seed=3)
 
 
@@ -32,10 +48,10 @@ def example(text: tuple[int, ...]) -> Example:
     return Example(tokens=text[:-1], loss_inputs={"target_tokens": text[1:], "weights": [1.0] * (len(text) - 1)})
 
 
-def by_transformers(base: LoadedModel, text: tuple[int, ...]) -> list[float]:
+def by_transformers(model: Any, text: tuple[int, ...]) -> list[float]:
     """Give the log-probability of each token but the first, of one sequence alone."""
     with torch.no_grad():
-        logits = base.model(torch.tensor([text]), use_cache=False).logits[0].float()
+        logits = model(torch.tensor([text]), use_cache=False).logits[0].float()
     return [float(row[token]) for row, token in zip(logits.log_softmax(-1), text[1:], strict=False)]
 
 
@@ -46,7 +62,7 @@ def test_a_fresh_adapter_changes_nothing_and_scores_are_those_of_transformers(ki
     trained = Trainer(base, LORA).forward([example(text) for text in TEXTS[:-1]], "cross_entropy").logprobs
     assert [tuple(one[1:]) for one in scored[:-1]] == list(trained)
     for text, logprobs in zip(TEXTS, scored, strict=True):
-        assert logprobs[1:] == pytest.approx(by_transformers(base, text), abs=1e-4)
+        assert logprobs[1:] == pytest.approx(by_transformers(base.model, text), abs=1e-4)
 
 
 @every_architecture
@@ -76,7 +92,7 @@ def test_greedy_samples_are_those_of_generate_one_by_one(kind: str) -> None:
         options = {"do_sample": False, "max_new_tokens": 10, "eos_token_id": None, "pad_token_id": 0}
         want = base.model.generate(ids, attention_mask=torch.ones_like(ids), **options)
         assert list(sample.tokens) == want[0, len(text) :].tolist()
-        assert sample.logprobs == pytest.approx(by_transformers(base, (*text, *sample.tokens))[-10:], abs=1e-4)
+        assert sample.logprobs == pytest.approx(by_transformers(base.model, (*text, *sample.tokens))[-10:], abs=1e-4)
     stop = whole[1][0].tokens[2]
     stopped = sampler.sample(TEXTS, Sampling(max_tokens=10, temperature=0, stop=(stop,), stop_on_eos=False))
     for (long,), (short,) in zip(whole, stopped, strict=True):
@@ -95,6 +111,26 @@ def test_groups_of_samples_have_the_log_probabilities_that_the_trainer_gives_the
     judged = trainer.forward([example(text) for text in texts], "cross_entropy").logprobs
     for logprobs, sample in zip(judged, (one for group in drawn for one in group), strict=True):
         assert logprobs[-len(sample.tokens) :] == pytest.approx(sample.logprobs, abs=2e-4)
+
+
+@every_architecture
+def test_an_adapter_goes_to_peft_and_comes_back(kind: str, tmp_path: Path) -> None:
+    base = loaded(kind)
+    trainer = Trainer(base, attrs.evolve(LORA, target=("all-attention", "gate_up_proj")) if kind in RENAMED else LORA)
+    for _ in range(2):
+        trainer.forward_backward([example(TEXTS[1])], "cross_entropy")
+        trainer.optim_step(Adam(learning_rate=1e-2))
+    trainer.export_adapter(tmp_path / "ours")
+    theirs = PeftModel.from_pretrained(architecture(kind).model, str(tmp_path / "ours")).eval()
+    theirs.save_pretrained(str(tmp_path / "theirs"), save_embedding_layers=False)
+    sampler = Sampler(base, read_adapter(tmp_path / "theirs"))
+    for text in TEXTS[:3]:
+        ours = trainer.forward([example(text)], "cross_entropy").logprobs[0]
+        assert ours != pytest.approx(by_transformers(base.model, text), abs=1e-3)
+        assert ours == pytest.approx(by_transformers(theirs, text), abs=2e-4)
+        assert ours == pytest.approx(sampler.logprobs([text])[0][1:], abs=2e-4)
+    adapted = sum(a.numel() + b.numel() for a, b in trainer.snapshot().tensors.values())
+    assert adapted == sum(one.numel() for name, one in theirs.named_parameters() if "lora_" in name)
 
 
 def test_the_engine_names_what_is_tested_here() -> None:

@@ -47,10 +47,12 @@ def tiny_model(*, seed: int = 0, tied: bool = False, max_length: int = 128) -> L
     return wrap_model(model, tiny_tokenizer(), name=f"tiny-{seed}")
 
 
-def example(length: int, *, seed: int = 0, untrained: int = 0, prefix: Sequence[int] = ()) -> Example:
+def example(
+    length: int, *, seed: int = 0, untrained: int = 0, prefix: Sequence[int] = (), vocab: int = VOCAB
+) -> Example:
     """Make a cross-entropy example of random tokens after `prefix`; the first `untrained` positions weigh 0."""
     draw = random.Random(seed)
-    tokens = [*prefix, *(draw.randrange(VOCAB) for _ in range(length + 1 - len(prefix)))]
+    tokens = [*prefix, *(draw.randrange(vocab) for _ in range(length + 1 - len(prefix)))]
     weights = [0.0 if i < untrained else draw.choice((0.5, 1.0)) for i in range(length)]
     return Example(tokens=tuple(tokens[:-1]), loss_inputs={"target_tokens": tokens[1:], "weights": weights})
 

@@ -17,7 +17,11 @@ LossFn: TypeAlias = Literal["cross_entropy", "importance_sampling", "ppo", "cisp
 
 @attrs.frozen(kw_only=True, field_transformer=checked)
 class LoraConfig:
-    """Low-rank adapters: which layers get one, and of what rank (Hu et al. 2021, arXiv 2106.09685)."""
+    """Low-rank adapters: which layers get one, and of what rank (Hu et al. 2021, arXiv 2106.09685).
+
+    `train_mlp` means feed-forward blocks with their experts, `train_attn` all other layers that a token passes (attention,
+    linear attention, state spaces, convolutions), and `train_unembed` the output head.
+    """
 
     rank: int = attrs.field(default=16, metadata=AT_LEAST_1)
     alpha: float = attrs.field(default=32.0, metadata=ABOVE_0)

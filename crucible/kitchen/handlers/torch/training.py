@@ -284,12 +284,11 @@ def _output_of(output: "LossOutput") -> ForwardBackwardOutput:
 
 
 def _lora_spec(lora: LoraConfig) -> "LoraSpec":
-    from crucible.engine import LoraSpec
+    from crucible.engine import ALL_ATTENTION, ALL_MLP, OUTPUT_HEAD, LoraSpec
 
-    names = (
-        (("q_proj", "k_proj", "v_proj", "o_proj") if lora.train_attn else ())
-        + (("gate_proj", "up_proj", "down_proj") if lora.train_mlp else ())
-        + (("lm_head",) if lora.train_unembed else ())
+    target = (
+        (ALL_ATTENTION if lora.train_attn else ())
+        + (ALL_MLP if lora.train_mlp else ())
+        + (OUTPUT_HEAD if lora.train_unembed else ())
     )
-    everything = lora.train_attn and lora.train_mlp and not lora.train_unembed
-    return LoraSpec(rank=lora.rank, alpha=lora.alpha, seed=lora.seed, target=("all-linear",) if everything else names)
+    return LoraSpec(rank=lora.rank, alpha=lora.alpha, seed=lora.seed, target=target)
