@@ -120,7 +120,7 @@ class ReinforcementSpec(OnPolicySpec):
         environment: how rows become problems.
         limits: where an episode is cut.
         kl_coef: of the KL to the reference, taken off the advantages; 0 for none.
-        reference_path: sampler weights of the reference; None is the model without adapters.
+        reference_path: sampler weights of the reference; None is what training starts from.
         reference_batch: sequences in one request to the reference.
         asynchronous: sample the next rounds while this one is learned from.
         max_staleness: when asynchronous: rounds that the policy may be older than the one it teaches.

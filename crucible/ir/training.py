@@ -141,7 +141,7 @@ class PreferenceSpec(TrainingBase):
         loss: which loss on pairs.
         beta: how strongly it holds to the reference.
         label_smoothing: of DPO: the share of labels that are wrong.
-        reference_path: sampler weights of the reference policy; None is the model without adapters.
+        reference_path: sampler weights of the reference policy; None is what training starts from.
         reference_batch: sequences in one request to the reference.
         held_out: rows of pairs to rank before, after and every `eval_every` steps, None not to.
     """

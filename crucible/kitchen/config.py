@@ -19,6 +19,24 @@ class EvaluationConfig:
     batch_size: int = attrs.field(default=50, metadata=AT_LEAST_1)
 
 
+@attrs.frozen(kw_only=True)
+class Reference:
+    """A policy to hold another one against: these sampler weights, or (None) the weights with which training began."""
+
+    weights_path: str | None = None
+
+    def said(self, start: str | None) -> str:
+        """Say which it is, of a training that began with the weights of the checkpoint `start`, None for none.
+
+        >>> Reference().said(None)
+        'the model without adapters, with which training begins'
+        """
+        if self.weights_path is not None:
+            return f"the sampler weights {self.weights_path} (reference_path)"
+        begun = "the model without adapters" if start is None else f"the weights of the checkpoint {start}"
+        return f"{begun}, with which training begins"
+
+
 @attrs.frozen(kw_only=True, field_transformer=checked)
 class TrainingConfig:
     """What every training run is made of. Steps count optimizer steps.
@@ -70,6 +88,10 @@ class TrainingConfig:
         """What the run relies on at its backend; a subclass says what it does differently."""
         return ("cross_entropy",)
 
+    def reference(self) -> Reference | None:
+        """Give the policy that the run is held against; None where it is held against none."""
+        return None
+
     def problems(self) -> Sequence[str]:
         """Name what makes this configuration impossible; a subclass adds what its own fields can get wrong."""
         problems = []
@@ -82,6 +104,16 @@ class TrainingConfig:
         if self.start_from is not None and self.resume_from is not None:
             problems.append("start_from and resume_from are both given: keep one")
         return tuple(problems)
+
+
+def said_reference(config: object) -> str | None:
+    """Say what a run with this configuration is held against, as far as that is known before; None for nothing."""
+    reference = config.reference() if isinstance(config, TrainingConfig) else None
+    if not isinstance(config, TrainingConfig) or reference is None:
+        return None
+    if config.resume_from is not None and reference.weights_path is None:
+        return f"that of the run that saved {config.resume_from}, in which it is kept"
+    return reference.said(config.start_from)
 
 
 def problems_of(config: TrainingConfig) -> Sequence[str]:

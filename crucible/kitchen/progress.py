@@ -16,6 +16,7 @@ from crucible.telemetry.events import (
     EqualPairs,
     EvaluationCompleted,
     PreferenceStep,
+    ReferenceChosen,
     ReinforcementStep,
     RunResumed,
     SampleShown,
@@ -90,6 +91,8 @@ def _said_of(event: object) -> str | None:
         case RunResumed():
             without = f", which did not keep {event.missing}" if event.missing else ""
             said = f"resumed after step {event.step} from {event.path}{without}"
+        case ReferenceChosen():
+            said = f"the reference is {event.reference}"
         case DatasetBuilt():
             said = f"{event.num_tokens} tokens, {event.num_trained_tokens} trained, {event.total_steps} steps"
         case EpisodesFailed():

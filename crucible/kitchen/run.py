@@ -29,6 +29,7 @@ from crucible.effects import (
     telling_to,
     unrecorded,
 )
+from crucible.kitchen.config import said_reference
 from crucible.kitchen.context import Context
 from crucible.kitchen.opening import opened, unclaimed
 from crucible.kitchen.outline import Outline
@@ -97,7 +98,7 @@ class RunFailed(Generic[E_co]):
 
 @attrs.frozen(kw_only=True)
 class Plan(Generic[C]):
-    """What a run would do: its configuration, its stages in order, and who handles each port."""
+    """What a run would do: its configuration, its stages in order, who handles each port, and what it is held against."""
 
     recipe: str
     config: C
@@ -106,7 +107,9 @@ class Plan(Generic[C]):
 
     def __str__(self) -> str:
         ports = "\n".join(f"  {port}" for port in self.ports) or "  none"
-        return f"{self.outline.show()}\n\nports\n{ports}\n\nconfiguration\n  {self.config}"
+        reference = said_reference(self.config)
+        against = "" if reference is None else f"\n\nreference\n  {reference}"
+        return f"{self.outline.show()}\n\nports\n{ports}{against}\n\nconfiguration\n  {self.config}"
 
 
 @attrs.frozen(kw_only=True)

@@ -104,6 +104,13 @@ def test_a_plan_shows_stages_ports_and_configuration_and_makes_nothing(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_shows_what_preferences_are_held_against() -> None:
+    start = ("--set", "training={method: preference, start_from: runs/sft}")
+    done = crucible("plan", EXAMPLE, *ON_NOOP, *start)
+    assert done.returncode == 0, done.stderr
+    assert "reference\n  the weights of the checkpoint runs/sft, with which training begins\n" in done.stdout
+
+
 def test_a_run_says_what_it_reached_and_where_its_things_are(tmp_path: Path) -> None:
     printed = "{name: shown, sink: stdout, formats: [markdown]}"
     done = crucible(

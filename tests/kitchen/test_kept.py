@@ -11,7 +11,7 @@ from crucible.kitchen.stages.preference import PreferenceState
 from crucible.kitchen.stages.reinforcement import ReinforcementState
 from crucible.kitchen.stages.supervised import SupervisedState
 
-MADE_AGAIN = {"config", "session", "tokenizer", "optimization", "num_examples", "data_digest", "batches"}
+MADE_AGAIN = {"config", "session", "tokenizer", "optimization", "num_examples", "data_digest", "batches", "reference"}
 """From the configuration, the rows and the model, before the first step."""
 
 SAVED_ELSEWHERE = {"checkpoint", "final_weights"}

@@ -18,6 +18,7 @@ from crucible.kitchen.compiling.observing import Observed
 from crucible.kitchen.compiling.reliability import OverRate, reliable
 from crucible.kitchen.compiling.results import Written, find_baseline, names_of, summary_rows, written
 from crucible.kitchen.compiling.supplies import Places, Supply, together
+from crucible.kitchen.config import said_reference
 from crucible.kitchen.outline import Outline
 from crucible.kitchen.run import RunFailed, RunResult, new_run_id, run
 from crucible.telemetry.loading import LoadedRun, load_run
@@ -46,8 +47,10 @@ class ExperimentPlan:
 
     def __str__(self) -> str:
         around = [line for name, value in self.around.items() for line in _field_lines(name, value)]
+        reference = said_reference(self.config)
         sections = {
             "ports": [f"{port}: {said}" for port, said in self.ports.items()] or ["none"],
+            **({} if reference is None else {"reference": [reference]}),
             "configuration": list(_lines(self.config)),
             **({"around it": around} if around else {}),
             "estimates": [f"{name}: {value}" for name, value in self.estimates.items()] or ["nothing is known before"],

@@ -7,13 +7,13 @@ import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result, perform, tell
 from crucible.fields import ABOVE_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
-from crucible.kitchen.config import TrainingConfig
+from crucible.kitchen.config import Reference, TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.equal_pairs import different_pairs
 from crucible.kitchen.stages.policy import whole_sequence
 from crucible.kitchen.stages.positions import placed
-from crucible.kitchen.stages.samplers import with_sampler
+from crucible.kitchen.stages.references import with_reference
 from crucible.kitchen.stages.setup import length_limit, optimization_of
 from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
@@ -28,7 +28,7 @@ from crucible.train.ports import CustomLossClient, DatasetStore, SamplingClient,
 from crucible.train.preference_data import build_pairs
 from crucible.train.renderers import ChatTemplateRenderer, Renderer, TrainOnWhat
 from crucible.train.supervised import DatumRules
-from crucible.train.types import DatasetConfig, Datum, Feature, Row, SamplingConfig, SamplingSession
+from crucible.train.types import DatasetConfig, Datum, Feature, Row, SamplingSession
 
 PreferenceLossName: TypeAlias = Literal["dpo", "ipo", "simpo", "orpo", "kto", "bradley_terry"]
 _WITHOUT_REFERENCE = frozenset({"simpo", "orpo", "bradley_terry"})
@@ -44,8 +44,8 @@ class PreferenceConfig(TrainingConfig):
             reward, so let completions end in a verdict, the same one for chosen and rejected, to have answers judged.
         beta: how strongly it holds to the reference; of `bradley_terry` what a nat of log-probability is worth.
         label_smoothing: of DPO: the share of labels that are wrong.
-        reference_path: sampler weights of the reference policy; None is the model without adapters. It is fixed here, so a
-            resumed run keeps the reference that it began with.
+        reference_path: sampler weights of the reference policy; None is the policy with which training begins, `start_from` or
+            the model without adapters. A resumed run keeps the reference that it began with.
         reference_batch: sequences in one request to the reference.
         held_out: rows of pairs to rank before, after and every `eval_every` steps, None not to; `evaluation` measures answers.
     """
@@ -66,6 +66,10 @@ class PreferenceConfig(TrainingConfig):
     def needs(self) -> tuple[Feature, ...]:
         """Losses of its own, and a reference that scores answers where the loss compares with one."""
         return ("custom_losses",) if self.loss in _WITHOUT_REFERENCE else ("custom_losses", "prompt_logprobs")
+
+    def reference(self) -> Reference | None:
+        """Give the policy that answers are compared with; some losses need none."""
+        return None if self.loss in _WITHOUT_REFERENCE else Reference(weights_path=self.reference_path)
 
     def problems(self) -> Sequence[str]:
         """Name what makes this configuration impossible."""
@@ -166,15 +170,14 @@ def build_preference_dataset(
 @stage
 def compute_reference_logprobs(
     context: Context[PreferenceState],
-) -> Do[TrainError, SamplingClient, Context[PreferenceState]]:
+) -> Do[TrainError, TrainingClient | SamplingClient, Context[PreferenceState]]:
     """Ask the reference once for every pair: it does not change, so neither do its answers."""
     state, config = context.state, context.state.config
-    if config.loss in _WITHOUT_REFERENCE:
+    if config.reference() is None:
         return context
-    reference = SamplingConfig(model=config.session.model, weights_path=config.reference_path)
     held_out = state.held_out or PreferencePairs.unseen(())
     data = (*state.pairs.sequences, *held_out.sequences)
-    scores = yield from with_sampler(reference, lambda session: sequence_scores(session, data, config.reference_batch))
+    scores = yield from with_reference(state, lambda session: sequence_scores(session, data, config.reference_batch))
     size = len(state.pairs.sequences)
     scored = attrs.evolve(state, pairs=attrs.evolve(state.pairs, reference_N=scores[:size]))
     if state.held_out is not None:

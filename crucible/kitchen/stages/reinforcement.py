@@ -14,6 +14,7 @@ import attrs
 
 from crucible.effects import Do, Eff, do
 from crucible.fields import AT_LEAST_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
+from crucible.kitchen.config import Reference
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.kept import KEPT
 from crucible.kitchen.outline import ports_within
@@ -51,7 +52,8 @@ class ReinforcementConfig(OnPolicyConfig):
         algorithm: baseline, loss and aggregation (see `policy_gradient`).
         limits: where an episode is cut.
         kl_coef: of the KL to the reference, taken off the advantages; 0 for none.
-        reference_path: sampler weights of the reference; None is the model without adapters.
+        reference_path: sampler weights of the reference; None is the policy with which training begins, `start_from` or the
+            model without adapters. A resumed run keeps the reference that it began with.
         reference_batch: sequences in one request to the reference.
         max_staleness: of the asynchronous workflow, in rounds: how many rounds the policy may have learned from since it was saved
             for the one it learns from now. As many are rolled out ahead at the most; none is dropped.
@@ -73,6 +75,10 @@ class ReinforcementConfig(OnPolicyConfig):
     def needs(self) -> tuple[Feature, ...]:
         """A policy loss, and a reference that scores episodes where the KL to it counts."""
         return ("policy_losses", "prompt_logprobs") if self.kl_coef else ("policy_losses",)
+
+    def reference(self) -> Reference | None:
+        """Give the policy that the KL is taken to; without a coefficient there is none."""
+        return Reference(weights_path=self.reference_path) if self.kl_coef else None
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ from crucible.effects import Do, Eff, do, perform, tell
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.policy import Collected, Updated, target_logprobs
+from crucible.kitchen.stages.references import reference_of
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState, in_short
 from crucible.kitchen.stages.samplers import with_present_weights, with_sampler
 from crucible.telemetry.events import EnvironmentPlayed, EpisodesFailed, ReinforcementStep, RolloutCompleted
@@ -26,7 +27,7 @@ from crucible.train.environments import (
 )
 from crucible.train.errors import TrainError
 from crucible.train.ports import SamplingClient, TrainingClient
-from crucible.train.types import ModelInput, Sample, SamplerWeights, SamplingConfig, SamplingParams, SamplingSession
+from crucible.train.types import ModelInput, Sample, SamplerWeights, SamplingParams, SamplingSession
 from crucible.train.types.trajectories import PolicyDatum, Trajectory
 
 R = TypeVar("R")
@@ -135,7 +136,7 @@ def compute_advantages(
     }
     data = batch.data
     if config.kl_coef and data:
-        penalised = yield from _penalised(config, data)
+        penalised = yield from _penalised(rolled.base, data)
         data, metrics["kl_reference"] = penalised.data, penalised.kl
     loss = config.algorithm.loss
     return context.to(Collected(base=rolled.base, data=data, loss=loss, metrics=metrics, why_none=_why_none(rolled)))
@@ -155,10 +156,10 @@ def _why_none(rolled: RolledOut) -> str:
 
 
 @do
-def _penalised(config: ReinforcementConfig, data: Sequence[PolicyDatum]) -> Do[TrainError, SamplingClient, Penalised]:
-    reference = SamplingConfig(model=config.session.model, weights_path=config.reference_path)
+def _penalised(base: ReinforcementState, data: Sequence[PolicyDatum]) -> Do[TrainError, SamplingClient, Penalised]:
+    config = base.config
     logprobs = yield from with_sampler(
-        reference, lambda session: target_logprobs(session, data, config.reference_batch)
+        reference_of(base), lambda session: target_logprobs(session, data, config.reference_batch)
     )
     return kl_penalised(data, logprobs, coef=config.kl_coef, aggregation=config.algorithm.aggregation)
 

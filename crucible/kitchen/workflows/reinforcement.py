@@ -15,6 +15,7 @@ from crucible.kitchen.stages.evaluation import evaluate
 from crucible.kitchen.stages.failing import check_episodes
 from crucible.kitchen.stages.passes import Passes
 from crucible.kitchen.stages.policy import policy_update
+from crucible.kitchen.stages.references import hold_reference, let_go_of_reference
 from crucible.kitchen.stages.registration import register_model
 from crucible.kitchen.stages.reinforcement import (
     EnvironmentBatch,
@@ -92,7 +93,13 @@ def rounds_in_turn(environment_of: EnvironmentOf[R]) -> Training[R]:
     rounds = passes.set_epoch >> loop(
         "rollouts", passes.batches, build_env_group(environment_of) >> do_rollout >> learn
     )
-    return checked(loop("epochs", passes.epochs, rounds), steps_were_taken)
+    return checked(
+        starting_from(ReinforcementState)
+        >> hold_reference
+        >> loop("epochs", passes.epochs, rounds)
+        >> let_go_of_reference,
+        steps_were_taken,
+    )
 
 
 def rounds_ahead(environment_of: EnvironmentOf[R]) -> Training[R]:
@@ -112,7 +119,13 @@ def rounds_ahead(environment_of: EnvironmentOf[R]) -> Training[R]:
     rounds = stream_loop(
         "rollouts", roll_out_next, take_rollout >> learn, buffer=max_rounds_ahead, ready=no_checkpoint_between
     )
-    return checked(rounds.needing(ports_within(environment_of)), steps_were_taken)
+    trained = (
+        starting_from(ReinforcementState)
+        >> hold_reference
+        >> rounds.needing(ports_within(environment_of))
+        >> let_go_of_reference
+    )
+    return checked(trained, steps_were_taken)
 
 
 def max_rounds_ahead(state: ReinforcementState) -> int:

@@ -35,6 +35,7 @@ from crucible.telemetry.events._training import (
     EvaluationCompleted,
     PreferencesEvaluated,
     PreferenceStep,
+    ReferenceChosen,
     ReinforcementStep,
     RolloutCompleted,
     RunResumed,
@@ -63,6 +64,7 @@ __all__ = [
     "ModelRegistered",
     "PreferenceStep",
     "PreferencesEvaluated",
+    "ReferenceChosen",
     "ReinforcementStep",
     "RolloutCompleted",
     "RunOpened",
@@ -92,6 +94,7 @@ Event: TypeAlias = (
     | BackendProbed
     | DatasetLoaded
     | RunResumed
+    | ReferenceChosen
     | DatasetBuilt
     | TrainingStep
     | PreferenceStep

@@ -50,6 +50,14 @@ class BackendProbed:
 
 
 @attrs.frozen(kw_only=True)
+class ReferenceChosen:
+    """The policy that the run is held against: the weights with which training began, unless others were named."""
+
+    NAME: ClassVar[str] = f"{PREFIX}.training.reference"
+    reference: str
+
+
+@attrs.frozen(kw_only=True)
 class DatasetBuilt:
     """Rows became training data: how many tokens are read and trained on in one epoch, and how many steps all take."""
 

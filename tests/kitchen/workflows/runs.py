@@ -6,13 +6,16 @@ from typing import Generic, TypeVar
 import attrs
 
 from crucible.effects import Eff, Handlers, Result, TracedCall, trace
+from crucible.kitchen import Context
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.handlers import noop
 from crucible.kitchen.handlers.noop import Blobs, EveryPort, Shelf
 from crucible.kitchen.states import TrainingState
+from crucible.kitchen.workflows import supervised
 from crucible.telemetry.events import CheckpointSaved
-from crucible.train.types import Row, SamplerWeights
+from crucible.train.types import Checkpoint, Row, SamplerWeights
 from tests.kitchen.fakes import Told, Traced
+from tests.kitchen.workflows import small
 from tests.kitchen.workflows.small import Log, Weights
 
 A = TypeVar("A")
@@ -56,6 +59,14 @@ def on_nothing(
     kept = held or Blobs()
     splits: Mapping[str, Sequence[Row]] = {"train": rows, "test": tested}
     return noop.all(shelf=shelf, held=kept) | noop.datasets(rows=splits, blobs=kept)
+
+
+def taught_before(shelf: Shelf) -> Checkpoint:
+    """Train on other rows, so that a checkpoint is there to start from; its weights are far from the model's own."""
+    config = attrs.evolve(small.BASE, learning_rate=0.1, epochs=4, batch_size=8, save_every=4)
+    state = ran(small.handlers_of(shelf=shelf), supervised(Context.start(config))).outcome.unwrap().state
+    assert state.checkpoint is not None
+    return state.checkpoint
 
 
 def changes_of(state: TrainingState[TrainingConfig], shelf: Shelf) -> Weights:

@@ -39,7 +39,7 @@ from tests.kitchen.workflows import (
     test_forward_kl,
     test_preference,
 )
-from tests.kitchen.workflows.runs import Ran, on_nothing, ran
+from tests.kitchen.workflows.runs import Ran, on_nothing, ran, taught_before
 
 Config: TypeAlias = TrainingConfig | FeedbackConfig
 Point: TypeAlias = tuple[str, int, float]
@@ -181,8 +181,7 @@ def kept_in(run: Ran[Any, Any], shelf: Shelf) -> dict[int, object]:
     return {int(one.metadata["batches_done"]): (one.policy.changes, one.step, one.metadata) for one in saved}
 
 
-def check(case: Case) -> None:
-    shelf = Shelf()
+def check(case: Case, shelf: Shelf) -> None:
     whole = case.run(shelf, case.config)
     kept = kept_in(whole, shelf)
     checkpoints = whole.events(CheckpointSaved)
@@ -198,7 +197,15 @@ def check(case: Case) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_resumed_at_any_checkpoint_a_workflow_tells_every_number_again(name: str) -> None:
-    check(CASES[name])
+    check(CASES[name], Shelf())
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto", "reinforcement", "reinforcement_async", "distillation on-policy"])
+def test_so_does_one_that_started_from_a_checkpoint_and_is_held_against_it(name: str) -> None:
+    case, shelf = CASES[name], Shelf()
+    assert isinstance(case.config, TrainingConfig)
+    start = taught_before(shelf).path
+    check(attrs.evolve(case, config=attrs.evolve(case.config, start_from=start)), shelf)
 
 
 @settings(max_examples=15)
