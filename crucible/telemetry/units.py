@@ -12,6 +12,7 @@ UNITS: Mapping[str, str] = {
     "action_tokens": "tokens an episode",
     "chosen_reward": "nats x beta",
     "entropy": "nats a token",
+    "frac_reward_zero_std": "share of groups",
     "grad_norm": "norm before clipping",
     "groups_kept": "groups",
     "kl": "nats a sequence",

@@ -14,6 +14,7 @@ from crucible.kitchen.stages.references import reference_of
 from crucible.kitchen.stages.reinforcement import ReinforcementConfig, ReinforcementState, in_short
 from crucible.kitchen.stages.samplers import with_present_weights, with_sampler
 from crucible.telemetry.events import EnvironmentPlayed, EpisodesFailed, ReinforcementStep, RolloutCompleted
+from crucible.train.algorithms.advantages import informative_groups
 from crucible.train.algorithms.kl import Penalised, kl_penalised
 from crucible.train.algorithms.policy_gradient import policy_batch
 from crucible.train.environments import (
@@ -149,8 +150,9 @@ def _why_none(rolled: RolledOut) -> str:
     sizes = [len(group.indices) for group in rolled.groups]
     if max(sizes, default=0) < 2:
         return "no group has two finished episodes to compare"
-    rewards = sorted({reward for group in rolled.groups for reward in group.trajectories.total_rewards})
-    if rolled.base.config.algorithm.drop_constant_groups:
+    rewards_PG = [group.trajectories.total_rewards for group in rolled.groups]
+    if not informative_groups(rewards_PG):
+        rewards = sorted(reward for rewards_G in rewards_PG for reward in rewards_G)
         return f"the rewards of every group are equal (from {rewards[0]:g} to {rewards[-1]:g} in the last round)"
     return "no episode has a token that was sampled"
 
@@ -167,15 +169,18 @@ def _penalised(base: ReinforcementState, data: Sequence[PolicyDatum]) -> Do[Trai
 def reward_metrics(rolled: RolledOut) -> dict[str, float]:
     """Give the mean and spread of the rewards, the tokens of an episode, and the mean of what the environments measured.
 
-    A round without an episode has none of them.
+    `frac_reward_zero_std` is the share of groups whose rewards are all equal: they teach nothing, kept or not. A round without an
+    episode has none of them.
     """
     rewards = [reward for group in rolled.groups for reward in group.trajectories.total_rewards]
+    rewards_PG = [group.trajectories.total_rewards for group in rolled.groups if group.indices]
     episodes = [episode for group in rolled.groups for episode in group.trajectories.trajectories_G]
     if not episodes:
         return {}
     return {
         "reward_mean": fmean(rewards),
         "reward_std": pstdev(rewards),
+        "frac_reward_zero_std": 1.0 - len(informative_groups(rewards_PG)) / len(rewards_PG),
         "action_tokens": fmean(episode.num_action_tokens for episode in episodes),
         **_measured(episodes),
     }

@@ -31,6 +31,7 @@ from tests.kitchen.workflows.arenas import (
     adding,
     chatting,
     constant,
+    constant_for,
     handlers_of,
     judged,
     letters,
@@ -371,6 +372,14 @@ def test_a_run_in_which_all_groups_are_constant_fails_and_saves_nothing(make: An
     assert sessions_left_open(run.log) == []
     assert [event.metrics["groups_kept"] for event in run.events(ReinforcementStep)] == [0.0] * 3
     assert [event.metrics["reward_mean"] for event in run.events(ReinforcementStep)] == [1.0] * 3
+
+
+def test_groups_that_teach_nothing_are_told_though_they_are_kept() -> None:
+    kept = attrs.evolve(BASE, algorithm=grpo(), batch_size=5, group_size=8)
+    dull, some = played(reinforcement(constant), kept), played(reinforcement(constant_for(0, 1)), kept)
+    assert [event.metrics["frac_reward_zero_std"] for event in dull.events(ReinforcementStep)] == [1.0]
+    [step], [rollout] = some.events(ReinforcementStep), some.events(RolloutCompleted)
+    assert step.metrics["frac_reward_zero_std"] == rollout.metrics["frac_reward_zero_std"] == pytest.approx(0.4)
 
 
 def test_a_row_that_is_no_problem_is_named_by_its_index() -> None:
