@@ -1,6 +1,7 @@
 """`RunProgress`: a run on the terminal, as it goes on; needs the extra `demo` (rich)."""
 
 import math
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ from crucible.telemetry.events import (
     ReferenceChosen,
     ReinforcementStep,
     RunResumed,
+    SamplerDiverged,
     SampleShown,
     StageStarted,
     TrainingStep,
@@ -60,24 +62,13 @@ class RunProgress:
                 self._progress.update(self._steps, completed=event.step)
             case DatasetBuilt():
                 self._progress.update(self._steps, total=event.total_steps, completed=0)
-            case TrainingStep():
-                self._trained(event.step, f"training, loss {event.loss:.3f}")
-            case PreferenceStep():
-                self._trained(event.step, f"training, loss {event.metrics.get('loss', math.nan):.3f}")
-            case ReinforcementStep():
-                self._trained(event.step, f"training, mean reward {event.metrics.get('reward_mean', math.nan):.3f}")
-            case DistillationStep():
-                self._trained(
-                    event.step, f"training, KL to the teacher {event.metrics.get('teacher_kl', math.nan):.3f}"
-                )
+            case TrainingStep() | PreferenceStep() | ReinforcementStep() | DistillationStep():
+                self._progress.update(self._steps, completed=event.step, description=f"training, {_learned(event)}")
             case _:
                 pass
         said = _said_of(event)
         if said is not None:
             self._progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
-
-    def _trained(self, step: int, text: str) -> None:
-        self._progress.update(self._steps, completed=step, description=text)
 
 
 def _said_of(event: object) -> str | None:
@@ -102,6 +93,8 @@ def _said_of(event: object) -> str | None:
             cut = f", {event.num_cut} of them only once they are cut" if event.num_cut else ""
             data = f"{event.dataset}, split {event.split}, first row {event.row}"
             said = f"{event.num_equal} of {event.num_pairs} pairs of {data}, left out: two equal answers{cut}"
+        case SamplerDiverged():
+            said = f"step {event.step}: {event.problem}"
         case EvaluationCompleted():
             scores = ", ".join(f"{name} {value:.1%}" for name, value in event.metrics.items())
             said = f"step {event.step}: {scores} on {event.num_examples} held-out examples"
@@ -110,6 +103,23 @@ def _said_of(event: object) -> str | None:
         case _:
             pass
     return said
+
+
+def _learned(event: TrainingStep | PreferenceStep | ReinforcementStep | DistillationStep) -> str:
+    match event:
+        case TrainingStep():
+            return f"loss {event.loss:.3f}"
+        case PreferenceStep():
+            return f"loss {event.metrics.get('loss', math.nan):.3f}"
+        case ReinforcementStep():
+            return f"mean reward {event.metrics.get('reward_mean', math.nan):.3f}{_gap(event.metrics)}"
+        case DistillationStep():
+            return f"KL to the teacher {event.metrics.get('teacher_kl', math.nan):.3f}{_gap(event.metrics)}"
+
+
+def _gap(metrics: Mapping[str, float]) -> str:
+    gap = metrics.get("logprob_gap_sample_train")
+    return "" if gap is None else f", sampler off by {gap:.2g}"
 
 
 _DOING = {"evaluate": "measuring", "init_session": "loading the model"}

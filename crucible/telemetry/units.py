@@ -21,6 +21,7 @@ UNITS: Mapping[str, str] = {
     "kl_sample_train_v2": "nats a token",
     "kl_sample_train_v3": "nats a token",
     "learning_rate": "a step",
+    "logprob_gap_sample_train": "nats a token",
     "loss": "nats a trained token",
     "margin": "nats x beta",
     "mean_loss": "nats a trained token",

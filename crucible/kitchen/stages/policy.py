@@ -1,20 +1,21 @@
 """Training on what the policy itself did: sampling from the weights as they are, and updates on the data of that."""
 
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Never, TypeVar
 
 import attrs
 
-from crucible.effects import Do, do, perform
+from crucible.effects import Do, do, perform, tell
 from crucible.fields import ABOVE_0, AT_LEAST_1, checked
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.states import TrainingState
+from crucible.telemetry.events import SamplerDiverged
 from crucible.train.algorithms.batching import steps_per_epoch
 from crucible.train.algorithms.minibatches import minibatches
 from crucible.train.algorithms.policy_gradient import BuiltInLoss
-from crucible.train.algorithms.policy_metrics import policy_metrics
+from crucible.train.algorithms.policy_metrics import divergence, policy_metrics
 from crucible.train.algorithms.schedules import learning_rate
 from crucible.train.errors import TrainError
 from crucible.train.ports import SamplingClient, TrainingClient
@@ -61,9 +62,13 @@ class OnPolicyConfig(TrainingConfig):
 
 @attrs.frozen(kw_only=True)
 class OnPolicyState(TrainingState[C_co], Generic[C_co]):
-    """A run that samples from itself. `policy` is the version that the newest samples come from, which is deleted by then."""
+    """A run that samples from itself. `policy` is the version that the newest samples come from, which is deleted by then.
+
+    `divergence_told` says whether this process has told that the sampler does not play what is trained.
+    """
 
     policy: SamplerWeights | None = None
+    divergence_told: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -125,20 +130,36 @@ def policy_update(context: Context[Collected[S]]) -> Do[TrainError, TrainingClie
         chosen = [data[index] for index in indices]
         data_of_step = [one.datum for one in chosen]
         outputs = yield from take_step(base, data_of_step, collected.loss, number=base.step + len(done))
-        first = first or policy_metrics(chosen, outputs[0].logprobs)
+        first = first if done else policy_metrics(chosen, outputs[0].logprobs)
         done.append(outputs)
+    diverged = yield from _told_divergence(collected, first)
     batches_done = base.batches_done + 1
     after = attrs.evolve(
         base,
         step=base.step + len(done),
         step_before=base.step,
         batches_done=batches_done,
+        divergence_told=diverged,
         why_no_step="" if done else collected.why_none,
         epoch=batches_done // steps_per_epoch(base.num_examples, batch_size=config.batch_size),
     )
     num_tokens = sum(int(sum(one.mask_N)) for one in data)
     metrics = {**collected.metrics, **first, **_update_metrics(done)}
     return context.to(Updated(base=after, metrics=metrics, num_tokens=num_tokens))
+
+
+@do
+def _told_divergence(
+    collected: Collected[OnPolicyState[OnPolicyConfig]], metrics: Mapping[str, float]
+) -> Do[Never, Never, bool]:
+    """Tell once that the sampler does not play what is trained; not of a round whose policy was trained since."""
+    base = collected.base
+    problem = None if base.divergence_told or collected.metrics.get("staleness") else divergence(metrics)
+    if problem is None:
+        return base.divergence_told
+    numbers = {name: metrics[name] for name in ("logprob_gap_sample_train", "kl_sample_train_v3")}
+    yield from tell(SamplerDiverged(step=base.step, problem=problem, **numbers))
+    return True
 
 
 @do

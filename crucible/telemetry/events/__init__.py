@@ -39,6 +39,7 @@ from crucible.telemetry.events._training import (
     ReinforcementStep,
     RolloutCompleted,
     RunResumed,
+    SamplerDiverged,
     SampleShown,
     TrainingStep,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "RunOpened",
     "RunResumed",
     "SampleShown",
+    "SamplerDiverged",
     "StageFailed",
     "StageStarted",
     "StageStopped",
@@ -106,6 +108,7 @@ Event: TypeAlias = (
     | EnvironmentPlayed
     | EpisodesFailed
     | ReinforcementStep
+    | SamplerDiverged
     | EpochCompleted
     | CheckpointSaved
     | EvaluationCompleted

@@ -182,13 +182,27 @@ class EpisodesFailed:
 
 @attrs.frozen(kw_only=True)
 class ReinforcementStep:
-    """A round of reinforcement learning: rewards, KL between sampler and trainer, entropy (nats per token), the update."""
+    """A round of reinforcement learning: rewards, gap and KL between sampler and trainer, entropy, the update."""
 
     NAME: ClassVar[str] = f"{PREFIX}.rl.step"
     METRICS: ClassVar[str] = "rl/"
     step: int
     metrics: dict[str, float]
     num_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class SamplerDiverged:
+    """The sampler does not play the policy that is trained: by how much, the likely cause and the fix, told once in a run.
+
+    Its numbers are those of the step of the round (`policy_metrics`).
+    """
+
+    NAME: ClassVar[str] = f"{PREFIX}.rl.sampler_diverged"
+    step: int
+    logprob_gap_sample_train: float
+    kl_sample_train_v3: float
+    problem: str
 
 
 @attrs.frozen(kw_only=True)

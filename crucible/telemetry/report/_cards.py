@@ -12,8 +12,15 @@ from crucible.telemetry.report._numbers import duration, number
 from crucible.telemetry.series import Series
 
 _STATES = {"completed": "completed", "failed": "failed", "open": "never ended"}
-_HEADLINES = (("accuracy", "score"), ("reward_mean", "reward"), ("loss",), ("margin",), ("teacher_kl", "kl"))
-_SHOWN = 3
+_HEADLINES = (
+    ("accuracy", "score"),
+    ("reward_mean", "reward"),
+    ("loss",),
+    ("margin",),
+    ("teacher_kl", "kl"),
+    ("logprob_gap_sample_train",),
+)
+_SHOWN = 4
 
 
 @attrs.frozen(kw_only=True)

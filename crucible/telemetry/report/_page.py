@@ -28,8 +28,8 @@ from crucible.telemetry.report._told import Samples, problems_of, samples_of
 from crucible.telemetry.series import Series, series_of
 
 _HIGHER = ("accuracy", "reward", "margin", "score", "success", "correct", "win", "f1", "bleu")
-_LOWER = ("loss", "kl", "perplexity", "error", "failed", "nll")
-_FIRST = ("loss", "reward", "accuracy", "margin", "kl")
+_LOWER = ("loss", "kl", "gap_sample", "perplexity", "error", "failed", "nll")
+_FIRST = ("loss", "reward", "accuracy", "margin", "kl", "gap_sample")
 
 
 @attrs.frozen(kw_only=True)

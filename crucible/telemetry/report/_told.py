@@ -8,6 +8,7 @@ import attrs
 from crucible.telemetry.events import (
     EpisodesFailed,
     EqualPairs,
+    SamplerDiverged,
     SampleShown,
     StageFailed,
     TelemetryRefused,
@@ -62,7 +63,14 @@ def problems_of(events: Sequence[EventRecord], calls: Sequence[Call], series: Ma
     >>> problems_of([], [], {"loss": Series(name="loss", steps=(1, 2), values=(float("nan"), 1.0))})
     ('loss: 1 of 2 values is not finite, first at step 1',)
     """
-    return (*_failures(events), *_failed_calls(calls), *_lost(events), *_refused(events), *_not_finite(series))
+    return (
+        *_failures(events),
+        *_failed_calls(calls),
+        *_lost(events),
+        *_diverged(events),
+        *_refused(events),
+        *_not_finite(series),
+    )
 
 
 def _failures(events: Sequence[EventRecord]) -> Iterator[str]:
@@ -101,6 +109,12 @@ def _refused(events: Sequence[EventRecord]) -> Iterator[str]:
     told = [event.attributes.get("problem") for event in events if event.name == TelemetryRefused.NAME]
     for problem in dict.fromkeys(told):  # each process of a run tells it once
         yield f"telemetry: {problem}"
+
+
+def _diverged(events: Sequence[EventRecord]) -> Iterator[str]:
+    for event in events:
+        if event.name == SamplerDiverged.NAME:
+            yield f"sampling at step {event.attributes.get('step')}: {event.attributes.get('problem')}"
 
 
 def _not_finite(series: Mapping[str, Series]) -> Iterator[str]:

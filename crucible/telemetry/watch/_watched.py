@@ -15,6 +15,7 @@ from crucible.telemetry.events import (
     EqualPairs,
     EvaluationCompleted,
     RunOpened,
+    SamplerDiverged,
     SampleShown,
     StageFailed,
     TelemetryRefused,
@@ -81,6 +82,8 @@ class Watched:
                 self.last_evaluation = event
             elif event.name == SampleShown.NAME:
                 self.last_sample = event
+            elif event.name == SamplerDiverged.NAME:
+                self._take_failure("sampling", event.attributes.get("problem"))
             elif event.name == TelemetryRefused.NAME:
                 self._take_failure("telemetry", event.attributes.get("problem"))
             elif event.name in (EpisodesFailed.NAME, EqualPairs.NAME):
@@ -152,4 +155,4 @@ def _rank(name: str) -> int:
     return next((rank for rank, word in enumerate(_FIRST) if word in last), len(_FIRST) + last.startswith("num_"))
 
 
-_FIRST = ("loss", "reward_mean", "accuracy", "margin", "kl", "learning_rate", "grad_norm")
+_FIRST = ("loss", "reward_mean", "accuracy", "margin", "kl", "gap_sample", "learning_rate", "grad_norm")
