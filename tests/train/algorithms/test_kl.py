@@ -127,6 +127,7 @@ def test_metrics_compare_sampler_and_trainer_over_sampled_tokens(data: tuple[Pol
              for s, t, m in zip(d.logprobs, row, d.mask_N, strict=True) if m]  # fmt: skip
     s, t = (torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True))
     found = policy_metrics(data, trained)
+    assert found["logprob_gap_sample_train"] == pytest.approx((s - t).abs().mean().item(), abs=1e-9)
     assert found["kl_sample_train_v1"] == pytest.approx((s - t).mean().item(), abs=1e-9)
     assert found["kl_sample_train_v2"] == pytest.approx(((s - t) ** 2).mean().item() / 2, abs=1e-9)
     assert found["entropy"] == pytest.approx(-s.mean().item(), abs=1e-9)
