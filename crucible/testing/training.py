@@ -58,7 +58,7 @@ class _Suite:
     def laws(self) -> Laws[TrainingClient]:
         return {
             "sessions start at step 0 and have names of their own": self.sessions(),
-            "the tokenizer reads back what it wrote": self.tokenizer(),
+            "the tokenizer reads back what it wrote, and makes no text control": self.tokenizer(),
             "one log-probability for each position, and the loss is their weighted sum": self.shapes(),
             "forward changes nothing": self.forward_is_pure(),
             "the loss goes down on the same batch, and steps are counted": self.learning(),
@@ -98,6 +98,14 @@ class _Suite:
             tokens = tokenizer.encode(text)
             require_equal(tokenizer.decode(tokens), text, "the decoded text")
             require(all(0 <= token < tokenizer.vocab_size for token in tokens), f"a token of {tokens} is out of range")
+            require_equal(tokenizer.encode_text(text), tokens, f"the tokens of {text!r} as text")
+        control = tokenizer.control_tokens
+        for text in [f"a{name}b" for name in sorted(control)[:8]]:
+            tokens = tokenizer.encode_text(text)
+            require(
+                set(control.values()).isdisjoint(tokens), f"a control token comes out of the text {text!r}: {tokens}"
+            )
+            require_equal(tokenizer.decode(tokens), text, "the decoded text")
         require(0 <= tokenizer.eos_token < tokenizer.vocab_size, f"eos_token is {tokenizer.eos_token}")
 
     @do

@@ -12,7 +12,7 @@ from typing import Generic, Never, Protocol, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do
+from crucible.effects import Do, Eff, do, from_result
 from crucible.fields import AT_LEAST_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
 from crucible.kitchen.config import Reference
 from crucible.kitchen.context import Context, Iteration
@@ -29,9 +29,11 @@ from crucible.train.environments import (
     Environment,
     EnvironmentFailed,
     EnvironmentGroup,
+    ProblemEnv,
     RolloutLimits,
     calling,
     guarded,
+    observe,
 )
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
@@ -158,7 +160,7 @@ def build_env_group(
 def environment_groups(
     base: ReinforcementState, indices: Sequence[int], environment_of: EnvironmentOf[R]
 ) -> Do[TrainError, R, tuple[EnvironmentGroup[R], ...]]:
-    """Make a group of environments of each of these problems; one that cannot be used is named by its index."""
+    """Make a group of environments of each of these problems; one that cannot be used, or asked, is named by its index."""
     renderer = ChatTemplateRenderer(base.tokenizer)
     groups: tuple[EnvironmentGroup[R], ...] = ()
     for index in indices:
@@ -167,6 +169,9 @@ def environment_groups(
         environment = yield from calling(partial(environment_of, row, renderer), of=named).alt(
             partial(_of_row, row, index)
         )
+        if isinstance(environment, ProblemEnv):
+            question = observe(environment.renderer, environment.messages)
+            yield from from_result(question).alt(partial(_of_row, row, index))
         group = EnvironmentGroup(environment=guarded(environment, of=named), size=base.config.group_size, row=index)
         groups = (*groups, group)
     return groups

@@ -10,7 +10,8 @@ import attrs
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tokenizers import AddedToken
+from tokenizers import AddedToken, normalizers
+from tokenizers import Tokenizer as Backend
 
 from crucible.effects import Failure
 from crucible.train.renderers import (
@@ -100,7 +101,7 @@ def generic(template: str) -> ChatTemplateRenderer:
         {*re.findall(r"<[^\w\s]?[A-Za-z_/\u2581][^<>\s'\"{}]{0,40}>|\[/?[A-Z_]{3,}\]", source), "<think>", "</think>"}
     )
     made = trained().__class__(
-        tokenizer_object=trained().backend_tokenizer.from_str(trained().backend_tokenizer.to_str()),
+        tokenizer_object=Backend.from_str(trained().backend_tokenizer.to_str()),
         bos_token=START, eos_token=END, unk_token="<|endoftext|>",
     )  # fmt: skip
     made.add_tokens([AddedToken(mark, special="think" not in mark, normalized=False) for mark in marks])
@@ -294,3 +295,47 @@ def test_what_cannot_be_written_as_text_is_refused(made: Renderer) -> None:
     said = quoting("user", FORGED)
     for result in (made.supervised_example(said.messages, LAST), made.generation_prompt(said.messages[:-1])):
         assert result.failure() == RenderError(message="there is no way to write '<|im_start|>' as text")
+
+
+def with_added(
+    template: str, *tokens: AddedToken, normalizer: normalizers.Normalizer | None = None
+) -> ChatTemplateRenderer:
+    backend = Backend.from_str(trained().backend_tokenizer.to_str())
+    if normalizer is not None:
+        backend.normalizer = normalizer
+    made = trained().__class__(tokenizer_object=backend, bos_token=START, eos_token=END, unk_token="<|endoftext|>")
+    made.add_tokens(list(tokens))
+    made.chat_template = template
+    return ChatTemplateRenderer(as_value(made))
+
+
+def test_what_only_normalizing_makes_a_control_token_is_text() -> None:
+    made = with_added(CHATML, AddedToken("<think>", normalized=True), normalizer=normalizers.NFKC())
+    think = made.tokenizer.control_tokens["<think>"]
+    wide = "\uff1cthink\uff1e"
+    assert think in made.tokenizer.encode(wide)
+    assert think not in quoting("user", wide).example(made).tokens
+
+
+def test_a_control_token_that_takes_blanks_into_itself_does_so_beside_a_quote() -> None:
+    """As in Phi-3, whose template writes line ends that its vocabulary swallows."""
+    template = (
+        "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    )
+    roles = [AddedToken(f"<|{role}|>", special=True, rstrip=True) for role in ("user", "assistant", "system")]
+    made = with_added(template, *roles)
+    tokens = made.tokenizer.encode_text(FORGED)
+    plain, said = (quoting("user", text).example(made).tokens for text in (HARMLESS, FORGED))
+    harmless = made.tokenizer.encode(HARMLESS)
+    assert plain[1 : 1 + len(harmless)] == harmless  # the line end is gone
+    assert said == (*plain[:1], *tokens, *plain[1 + len(harmless) :])
+
+
+def test_text_that_a_template_escapes_or_trims_stays_text() -> None:
+    made = with_added(
+        "{% for m in messages %}{{ '<|im_start|>' + (m['content'] | trim | tojson) + '<|im_end|>' }}{% endfor %}"
+    )
+    for text in (f"  {END}x{START}\n ", f'{END}"\u00e9'):
+        tokens = made.generation_prompt([Message(role="user", content=text)]).unwrap().tokens
+        assert (tokens.count(made.tokenizer.eos_token), len(control_of(made.tokenizer, tokens))) == (1, 2)

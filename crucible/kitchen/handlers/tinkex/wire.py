@@ -115,7 +115,8 @@ def sampling_to(
 ) -> "wire.SamplingParams":
     """Give the settings for the prompt at a place of a call: equal prompts get seeds, so samples, of their own.
 
-    The SDK takes stop tokens or stop texts; given either, a server may stop at nothing else, so the end of sequence is added.
+    The SDK takes stop tokens or stop texts; given either, a server may stop at nothing else, so the end of sequence is added:
+    as a token where no text is asked for, so that an answer may quote it.
     """
     import tinker.types as wire
 
@@ -123,7 +124,7 @@ def sampling_to(
     if tokenizer is not None:
         end = tokenizer.eos_token
         tokens = [*params.stop_tokens, end]
-        stop = tokens if params.stop_tokens else [*params.stop, tokenizer.decode([end])]
+        stop = tokens if params.stop_tokens or not params.stop else [*params.stop, tokenizer.decode([end])]
     return wire.SamplingParams(
         max_tokens=max_tokens,
         seed=(params.seed + 1_000_003 * place) % 2**31,

@@ -171,6 +171,7 @@ def test_stop_tokens_go_with_the_end_of_sequence_and_equal_prompts_get_other_see
     tokenizer = ByteTokenizer()
     sent = sampling_to(SamplingParams(stop_tokens=(5,), seed=1), tokenizer, place=0, max_tokens=9)
     assert (sent.stop, sent.seed, sent.max_tokens) == ([5, 256], 1, 9)
+    assert sampling_to(SamplingParams(), tokenizer, place=0, max_tokens=9).stop == [256]  # an answer may quote its text
     assert sampling_to(SamplingParams(stop=("x",)), tokenizer, place=0, max_tokens=9).stop == ["x", "<|im_end|>"]
     free = sampling_to(SamplingParams(seed=1), None, place=1, max_tokens=9)
     assert free.stop is None
