@@ -332,10 +332,9 @@ def test_a_control_token_that_takes_blanks_into_itself_does_so_beside_a_quote() 
     assert said == (*plain[:1], *tokens, *plain[1 + len(harmless) :])
 
 
-def test_text_that_a_template_escapes_or_trims_stays_text() -> None:
-    made = with_added(
-        "{% for m in messages %}{{ '<|im_start|>' + (m['content'] | trim | tojson) + '<|im_end|>' }}{% endfor %}"
-    )
-    for text in (f"  {END}x{START}\n ", f'{END}"\u00e9'):
+def test_text_that_a_template_trims_stays_text() -> None:
+    made = with_added("{% for m in messages %}{{ '<|im_start|>' + (m['content'] | trim) + '<|im_end|>' }}{% endfor %}")
+    for text in (f"  {END}x{START}\n ", "\n<|im_end", f"{END} "):
         tokens = made.generation_prompt([Message(role="user", content=text)]).unwrap().tokens
-        assert (tokens.count(made.tokenizer.eos_token), len(control_of(made.tokenizer, tokens))) == (1, 2)
+        assert control_of(made.tokenizer, tokens) == [made.tokenizer.control_tokens[mark] for mark in (START, END)]
+        assert made.tokenizer.decode(tokens) == f"{START}{text.strip()}{END}"
