@@ -6,6 +6,7 @@ from crucible.train.renderers.base import (
     RenderedExample,
     Renderer,
     RenderError,
+    TokenSpan,
     TrainOnWhat,
 )
 from crucible.train.renderers.chat_template import ChatTemplateRenderer
@@ -43,6 +44,7 @@ __all__ = [
     "Renderer",
     "RoleColon",
     "Span",
+    "TokenSpan",
     "TrainOnWhat",
     "image_size",
     "qwen3_vl_chunk",
