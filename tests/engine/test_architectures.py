@@ -1,6 +1,7 @@
 """Many architectures of transformers: the engine trains, scores and samples what transformers computes, and refuses the rest."""
 
 import random
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,12 @@ def test_an_adapter_goes_to_peft_and_comes_back(kind: str, tmp_path: Path) -> No
 
 def test_the_engine_names_what_is_tested_here() -> None:
     assert sorted(ARCHITECTURES) == sorted(TESTED)
+
+
+def test_the_page_on_models_names_them_too() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(TESTED)
 
 
 class TestATrial:
