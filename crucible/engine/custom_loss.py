@@ -92,6 +92,8 @@ def with_weights(examples: Sequence[Example]) -> list[Example]:
 def _weighted_by(weights: Sequence[Tensor]) -> TokenTerms:
     def terms(batch: MicroBatch, logprobs_T: Tensor) -> Tensor:
         chosen = [weights[index][positions] for index, positions in zip(batch.members, batch.scored, strict=True)]
-        return torch.cat(chosen).to(logprobs_T.device) * logprobs_T
+        slopes_T = torch.cat(chosen).to(logprobs_T.device)
+        # A token of probability 0 whose slope is 0 adds nothing: 0 * -inf would be NaN.
+        return torch.where(slopes_T == 0, 0.0, slopes_T * logprobs_T)
 
     return terms

@@ -1,9 +1,11 @@
 """Small batches that a contract suite trains on, made with the handler's own tokenizer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from crucible.effects import Do, do, perform
+from crucible.testing._laws import require
 from crucible.train.errors import TrainError
 from crucible.train.ports import TrainingClient
 from crucible.train.types import (
@@ -84,6 +86,14 @@ def stepped(session: TrainingSession, rate: float) -> Do[TrainError, TrainingCli
     """Submit `optim_step` and wait for it."""
     future = yield from perform(TrainingClient.optim_step, session, AdamParams(learning_rate=rate))
     return (yield from perform(TrainingClient.await_, future))
+
+
+@do
+def stepped_norm(session: TrainingSession, rate: float) -> Do[TrainError, TrainingClient, float]:
+    """Submit `optim_step`, wait for it, and give the norm of the gradient, which must be told."""
+    norm = (yield from stepped(session, rate)).grad_norm
+    require(norm is not None and math.isfinite(norm), f"the gradient norm is {norm}")
+    return norm or 0.0
 
 
 @do

@@ -7,7 +7,7 @@ import attrs
 
 from crucible.effects import Do, Handlers, do, perform
 from crucible.testing._laws import Laws, obey, require, require_close
-from crucible.testing._training_data import examples, learned, stepped
+from crucible.testing._training_data import examples, learned, stepped_norm
 from crucible.train.errors import TrainError
 from crucible.train.ports import TrainingClient
 from crucible.train.types import FEATURES, Capabilities, Datum, LoraConfig, SessionConfig, TensorData, TrainingSession
@@ -89,7 +89,7 @@ class _Suite:
     def norm(self, session: TrainingSession, data: Sequence[Datum]) -> Do[TrainError, TrainingClient, float]:
         """Give the norm of the gradient of data; the weights stay as they are."""
         yield from learned(session, data)
-        return (yield from stepped(session, 0.0)).grad_norm
+        return (yield from stepped_norm(session, 0.0))
 
 
 def _means_signs(known: Capabilities) -> bool:

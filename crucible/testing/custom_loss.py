@@ -8,7 +8,7 @@ import attrs
 
 from crucible.effects import Do, Handlers, do, perform
 from crucible.testing._laws import Laws, obey, refused, require, require_close, require_equal
-from crucible.testing._training_data import examples, learned, looked, stepped, with_inputs
+from crucible.testing._training_data import examples, learned, looked, stepped, stepped_norm, with_inputs
 from crucible.train.algorithms.preference import Dpo, Pairs
 from crucible.train.custom_loss import CustomLoss, CustomLossOutput, linearised, weights_of
 from crucible.train.errors import InvalidRequest, NonFiniteLoss, SessionClosed, TrainError
@@ -209,7 +209,7 @@ class _Suite:
         """Step both sessions: their gradients must have the same norm, and lead to the same loss."""
         norms, losses = [], []
         for session in (found, expected):
-            norms.append((yield from stepped(session, self.rate)).grad_norm)
+            norms.append((yield from stepped_norm(session, self.rate)))
             losses.append((yield from looked(session, data)).loss)
         self.close(norms[0], norms[1], "the gradient norm")
         self.close(losses[0], losses[1], "the loss after the step")

@@ -13,6 +13,7 @@ import attrs
 
 from crucible.effects import Failure, Result, Success
 from crucible.train.errors import InvalidRequest, NonFiniteLoss, TrainError
+from crucible.train.finite import without_value
 from crucible.train.types import Datum, TensorData
 
 
@@ -81,6 +82,30 @@ def linearised(data: Sequence[Datum], output: CustomLossOutput) -> tuple[Datum, 
         _with_weights(datum, [0.0 - slope if weight else 0.0 for slope, weight in zip(slopes, weights, strict=True)])
         for datum, slopes, weights in zip(data, output.gradients, weights_of(data), strict=True)
     )
+
+
+def evaluated(
+    loss: CustomLoss, data: Sequence[Datum], logprobs: Sequence[Sequence[float]]
+) -> Result[CustomLossOutput, TrainError]:
+    """Evaluate a loss at the log-probabilities that a backend gave for a batch, and check what comes of it.
+
+    Fails: as `check_output`; NonFiniteLoss with the data whose log-probabilities are NaN, or minus infinity where the
+    loss has no finite value there.
+    """
+    bad = without_value(logprobs)
+    if bad:
+        reason = "their log-probabilities are not numbers"
+        return Failure(NonFiniteLoss(loss=math.nan, indices=bad, reason=reason))
+    return check_output(data, loss(logprobs)).alt(lambda error: _impossible(error, logprobs))
+
+
+def _impossible(error: TrainError, logprobs: Sequence[Sequence[float]]) -> TrainError:
+    """Name the data that hold tokens of probability 0, where a loss that is not finite names none."""
+    found = tuple(index for index, row in enumerate(logprobs) if -math.inf in row)
+    if not isinstance(error, NonFiniteLoss) or not found:
+        return error
+    reason = "they hold tokens of probability 0"
+    return attrs.evolve(error, indices=tuple(sorted({*error.indices, *found})), reason=reason)
 
 
 def check_output(data: Sequence[Datum], output: CustomLossOutput) -> Result[CustomLossOutput, TrainError]:

@@ -63,14 +63,26 @@ class SequenceTooLong:
 
 @attrs.frozen(kw_only=True)
 class NonFiniteLoss:
-    """The loss became NaN or infinite; no gradient of that batch was kept."""
+    """The loss is NaN or infinite: nothing that can be learned from. It is no step that was taken.
+
+    Args:
+        loss: what it is.
+        indices: the data at fault, by their places in the batch, where they are known.
+        reason: what is not finite, where that is known.
+        step: the optimizer step that it would have been, the first being 1.
+    """
 
     loss: float
     indices: tuple[int, ...] = ()
+    reason: str = attrs.field(default="", eq=False)
+    step: int | None = attrs.field(default=None, eq=False)
 
     def __str__(self) -> str:
+        step = "" if self.step is None else f" of optimizer step {self.step}"
         items = f" from items {', '.join(map(str, self.indices))}" if self.indices else ""
-        return f"the loss is {self.loss}{items}: lower the learning rate, clip gradients, or look at those items"
+        reason = f" ({self.reason})" if self.reason else ""
+        fix = "lower the learning rate, clip gradients, or look at those items"
+        return f"the loss{step} is {self.loss}{items}: {fix}{reason}"
 
 
 @attrs.frozen(kw_only=True)

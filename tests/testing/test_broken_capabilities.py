@@ -30,7 +30,7 @@ def deviating(deviations: Deviations, said: Capabilities = Capabilities()) -> Ha
 
     def told(answer: object, missing: float) -> object:
         if isinstance(answer, OptimStepOutput):
-            return attrs.evolve(answer, grad_norm=answer.grad_norm / missing)
+            return attrs.evolve(answer, grad_norm=(answer.grad_norm or 0.0) / missing)
         return attrs.evolve(answer, capabilities=said) if isinstance(answer, TrainingSession) else answer
 
     return noop.training(max_length=256).wrap(around)

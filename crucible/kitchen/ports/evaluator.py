@@ -1,5 +1,6 @@
 """`Evaluator`: the port that judges answers."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +8,8 @@ import attrs
 
 from crucible.effects import Failure, Port, Result, Success
 from crucible.kitchen.errors import KitchenError
-from crucible.train.errors import InvalidRequest, Unavailable
+from crucible.train.errors import BackendFailed, InvalidRequest, Unavailable
+from crucible.train.finite import not_finite
 from crucible.train.types import Row
 
 
@@ -46,6 +48,23 @@ class Evaluator(Port, unanswered=Unavailable.because):
 
         An example that expects nothing is judged by the row alone, or is an InvalidRequest with its index.
         """
+
+
+def checked_report(request: EvaluationRequest, report: EvaluationReport) -> Result[EvaluationReport, BackendFailed]:
+    """Give a report that keeps the port's promise: one score for each example, and nothing that is NaN or infinite.
+
+    Fails: BackendFailed with the index of the example, or the name of the metric, of which the evaluator says anything else.
+    """
+    expected = len(request.examples)
+    num_scored = sum(map(math.isfinite, report.scores))
+    odd = not_finite({f"the score of example {index}": score for index, score in enumerate(report.scores)})
+    said = f"the evaluator scored {num_scored} of {expected} answers"
+    if odd is None and len(report.scores) == expected:
+        odd = not_finite(report.metrics)
+        if odd is None and report.metrics:
+            return Success(report)
+        said = f"the evaluator gave no metric of {expected} answers"
+    return Failure(BackendFailed(message=f"{said}: {odd}" if odd else said))
 
 
 def expected_answers(examples: Sequence[AnsweredRow]) -> Result[tuple[str, ...], InvalidRequest]:

@@ -1,21 +1,21 @@
 """Evaluation: the trained weights answer held-out prompts, and the Evaluator judges. No gradient is touched."""
 
-import math
 from collections.abc import Sequence
 from typing import TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, Failure, Result, Success, do, fail, from_result, perform, tell
+from crucible.effects import Do, Eff, do, fail, from_result, perform, tell
 from crucible.kitchen.config import EvaluationConfig, TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequest, Evaluator
+from crucible.kitchen.ports.evaluator import checked_report
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.stages.samplers import with_present_weights
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import EvaluationCompleted, SampleShown
-from crucible.train.errors import BackendFailed, InvalidRequest, TrainError
+from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
 from crucible.train.questions import Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
@@ -84,23 +84,11 @@ def judge(
 ) -> Eff[EvaluationReport, KitchenError, Evaluator]:
     """Have the answers judged.
 
-    Fails: as the Evaluator does; BackendFailed for a report that is not of each answer, or has no number in it.
+    Fails: as the Evaluator does; BackendFailed for a report that is not of each answer, or holds what is no number.
     """
     examples = tuple(
         AnsweredRow(row=question.row, answer=answer, expected=question.expected)
         for question, answer in zip(questions, answers, strict=True)
     )
     request = EvaluationRequest(dataset=config.dataset.name, examples=examples)
-    return perform(Evaluator.evaluate, request).bind(
-        lambda report: from_result(_of_each(report, num_answers=len(answers)))
-    )
-
-
-def _of_each(report: EvaluationReport, *, num_answers: int) -> Result[EvaluationReport, KitchenError]:
-    """Refuse a report that says nothing of some answers, or nothing at all."""
-    num_scored = sum(math.isfinite(score) for score in report.scores)
-    if len(report.scores) != num_answers or num_scored == 0:
-        return Failure(BackendFailed(message=f"the evaluator scored {num_scored} of {num_answers} answers"))
-    if not any(map(math.isfinite, report.metrics.values())):
-        return Failure(BackendFailed(message=f"the evaluator gave no metric of {num_answers} answers"))
-    return Success(report)
+    return perform(Evaluator.evaluate, request).bind(lambda report: from_result(checked_report(request, report)))

@@ -109,7 +109,6 @@ def forward_kl_update(
         "teacher_kl": output.loss - batch.entropy,
         "loss": output.loss,
         "teacher_entropy": batch.entropy,
-        "grad_norm": update.grad_norm,
-        "learning_rate": update.learning_rate,
+        **update.told,
     }
     return context.to(Updated(base=after, metrics=metrics, num_tokens=batch.num_positions))

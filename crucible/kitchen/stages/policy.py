@@ -1,6 +1,7 @@
 """Training on what the policy itself did: sampling from the weights as they are, and updates on the data of that."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Generic, Never, TypeVar
 
 import attrs
@@ -10,6 +11,7 @@ from crucible.fields import ABOVE_0, AT_LEAST_1, checked
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.stages.steps import finished_step
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import SamplerDiverged
 from crucible.train.algorithms.batching import steps_per_epoch
@@ -177,17 +179,16 @@ def take_step(
     )
     adam = attrs.evolve(base.optimization.adam, learning_rate=rate)
     update = yield from perform(TrainingClient.optim_step, base.session, adam)
-    output = yield from perform(TrainingClient.await_, gradients)
-    stepped = yield from perform(TrainingClient.await_, update)
-    return output, stepped
+    return (yield from finished_step(gradients, update, step=number + 1))
 
 
 def _update_metrics(done: Sequence[tuple[ForwardBackwardOutput, OptimStepOutput]]) -> dict[str, float]:
     if not done:
         return {"num_updates": 0.0}
+    norms = [update.grad_norm for _, update in done if update.grad_norm is not None]
     return {
         "num_updates": float(len(done)),
         "policy_loss": sum(output.loss for output, _ in done) / len(done),
-        "grad_norm": sum(update.grad_norm for _, update in done) / len(done),
+        **({"grad_norm": fmean(norms)} if norms else {}),
         "learning_rate": done[-1][1].learning_rate,
     }

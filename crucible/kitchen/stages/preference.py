@@ -222,7 +222,7 @@ def dpo_forward_backward(
 def log_dpo_metrics(context: Context[Stepped[PreferenceState]]) -> Eff[Context[PreferenceState], Never, Never]:
     """Tell the step's loss, rewards, margin and accuracy."""
     done = context.state
-    metrics = {**done.gradients.metrics, "grad_norm": done.update.grad_norm, "learning_rate": done.update.learning_rate}
+    metrics = {**done.gradients.metrics, **done.update.told}
     sequences_of_a_pair = 4 if done.base.pairs.baselines else 2
     num_pairs = len(done.gradients.logprobs) // sequences_of_a_pair
     step = PreferenceStep(step=done.base.step, metrics=metrics, num_pairs=num_pairs)

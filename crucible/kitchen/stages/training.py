@@ -3,6 +3,7 @@
 Submitting and awaiting are separate stages, so that a backend has both requests in flight together.
 """
 
+import math
 from typing import Never, TypeVar
 
 import attrs
@@ -11,6 +12,7 @@ from crucible.effects import Do, Eff, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
+from crucible.kitchen.stages.steps import finished_step
 from crucible.kitchen.states import Batched, Stepped, Stepping, Submitted, TrainingState
 from crucible.telemetry.events import EpochCompleted, TrainingStep
 from crucible.train.algorithms.schedules import learning_rate
@@ -50,8 +52,7 @@ def optim_step(context: Context[Submitted[S]]) -> Do[TrainError, TrainingClient,
 def await_step(context: Context[Stepping[S]]) -> Do[TrainError, TrainingClient, Context[Stepped[S]]]:
     """Await gradients and update; the step is counted here and nowhere else."""
     state = context.state
-    gradients = yield from perform(TrainingClient.await_, state.gradients)
-    update = yield from perform(TrainingClient.await_, state.update)
+    gradients, update = yield from finished_step(state.gradients, state.update, step=state.base.step + 1)
     base = attrs.evolve(
         state.base,
         step=state.base.step + 1,
@@ -70,7 +71,7 @@ def log_step_metrics(context: Context[Stepped[S]]) -> Eff[Context[S], Never, Nev
         step=done.base.step,
         loss=done.gradients.loss,
         learning_rate=done.update.learning_rate,
-        grad_norm=done.update.grad_norm,
+        grad_norm=math.nan if done.update.grad_norm is None else done.update.grad_norm,
         num_tokens=done.num_tokens,
         epoch=done.base.epoch,
     )

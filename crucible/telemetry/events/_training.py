@@ -70,7 +70,7 @@ class DatasetBuilt:
 
 @attrs.frozen(kw_only=True)
 class TrainingStep:
-    """An optimizer step: mean loss in nats per trained token, gradient norm before clipping."""
+    """An optimizer step: mean loss in nats per trained token, gradient norm before clipping (NaN: not known)."""
 
     NAME: ClassVar[str] = f"{PREFIX}.training.step"
     METRICS: ClassVar[str] = ""

@@ -52,7 +52,8 @@ async def optim_step(work: Work, ask: Ask) -> Json:
             return done.map(told_of)
 
         def told_of(output: OptimStepOutput) -> Wire:
-            norm = {} if "grad_norm" in work.deviations.lacks else {"grad_norm": output.grad_norm / missing}
+            silent = "grad_norm" in work.deviations.lacks or output.grad_norm is None
+            norm = {} if silent else {"grad_norm": (output.grad_norm or 0.0) / missing}
             kept = {"step": float(output.step), "learning_rate": output.learning_rate, **norm}
             return {"metrics": {**output.metrics, **kept}}
 

@@ -60,7 +60,10 @@ def group_advantages(rewards_G: Sequence[float], baseline: Baseline) -> tuple[fl
 
     >>> group_advantages([1.0, 0.0], "mean")
     (0.5, -0.5)
+
+    Raises: ValueError when a reward is NaN or infinite: its whole group would be worth nothing.
     """
+    _check(rewards_G)
     match baseline:
         case "none":
             return tuple(rewards_G)
@@ -82,7 +85,11 @@ def informative_groups(rewards_PG: Sequence[Sequence[float]], *, tolerance: floa
 
     >>> informative_groups([[1.0, 1.0], [0.0, 1.0], [0.0], []])
     (1,)
+
+    Raises: ValueError when a reward is NaN or infinite: its group would be dropped as if it taught nothing.
     """
+    for rewards_G in rewards_PG:
+        _check(rewards_G)
     return tuple(i for i, rewards_G in enumerate(rewards_PG) if rewards_G and _spread(rewards_G) > tolerance)
 
 
@@ -131,6 +138,11 @@ def overlong_penalty(num_tokens: int, *, max_tokens: int, buffer_tokens: int) ->
     if over <= 0:
         return 0.0
     return -1.0 if over >= buffer_tokens else -over / buffer_tokens
+
+
+def _check(rewards_G: Sequence[float]) -> None:
+    if not all(map(math.isfinite, rewards_G)):
+        raise ValueError(f"a reward is not finite: {', '.join(map(str, rewards_G))}")
 
 
 def _spread(rewards_G: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias, assert_never
 
 from crucible.train.algorithms.aggregation import Aggregation, token_weights
-from crucible.train.algorithms.stable import MAX_LOG_RATIO, policy_ratio
+from crucible.train.algorithms.stable import MAX_LOG_RATIO, policy_ratio, total
 from crucible.train.types.trajectories import PolicyDatum
 
 KlEstimator: TypeAlias = Literal["k1", "k2", "k3"]
@@ -147,4 +147,4 @@ def _gaps(data: Sequence[PolicyDatum], other_NT: Sequence[Sequence[float]]) -> l
 
 def _mean_over_mask(data: Sequence[PolicyDatum], values_NT: Sequence[Sequence[float]]) -> float:
     count = sum(sum(map(bool, datum.mask_N)) for datum in data)
-    return math.fsum(value for values in values_NT for value in values) / (count or 1)
+    return total(value for values in values_NT for value in values) / (count or 1)

@@ -55,7 +55,7 @@ class Kto:
         """Evaluate the loss."""
         policy_N = sequence_logprobs(logprobs, self.weights_NT)
         ratios_N = [p - q for p, q in zip(policy_N, self.reference_N, strict=True)]
-        shift = max(0.0, _mean([r for r, role in zip(ratios_N, self.roles_N, strict=True) if role == "baseline"]))
+        shift = _not_below_0(_mean([r for r, role in zip(ratios_N, self.roles_N, strict=True) if role == "baseline"]))
         count = sum(role != "baseline" for role in self.roles_N)
         loss, slopes_N = 0.0, []
         for ratio, role in zip(ratios_N, self.roles_N, strict=True):
@@ -119,6 +119,11 @@ class KtoOnPairs:
             roles_N=(*sides * (len(self.pairs.weights_NT) // 2), *beside * len(self.baselines_NT)),
             beta=self.beta,
         )
+
+
+def _not_below_0(x: float) -> float:
+    """Give max(0, x), and NaN for NaN."""
+    return 0.0 if x < 0 else x
 
 
 def _mean(values: Sequence[float]) -> float:

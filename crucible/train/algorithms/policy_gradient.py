@@ -150,7 +150,7 @@ def policy_batch(groups_P: Sequence[TrajectoryGroup], algorithm: PolicyGradient)
 
     The advantages carry the aggregation: what is added to them later must too (`kl_penalised` takes it).
 
-    Raises: ValueError as `trajectory_to_data`, and when `dro` is to be aggregated otherwise than by sum.
+    Raises: ValueError as `trajectory_to_data`, when a reward is not finite, and when `dro` is to be aggregated otherwise than by sum.
     """
     if algorithm.loss.loss_fn == "dro" and algorithm.aggregation.kind != "token_sum":
         raise ValueError("dro is not homogeneous in the advantage: its tokens can only be summed, use token_sum")

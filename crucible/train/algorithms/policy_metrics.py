@@ -1,9 +1,9 @@
 """What a step of reinforcement learning tells of itself."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from crucible.train.algorithms.kl import kl_estimate
+from crucible.train.algorithms.stable import total
 from crucible.train.types.trajectories import PolicyDatum
 
 MAX_GAP = 0.03
@@ -36,11 +36,11 @@ def policy_metrics(data: Sequence[PolicyDatum], logprobs_NT: Sequence[Sequence[f
         return {}
     count = len(pairs)
     return {
-        "logprob_gap_sample_train": math.fsum(abs(s - t) for s, t in pairs) / count,
-        "kl_sample_train_v1": math.fsum(kl_estimate(s, t, "k1").value for s, t in pairs) / count,
-        "kl_sample_train_v2": math.fsum(kl_estimate(s, t, "k2").value for s, t in pairs) / count,
-        "kl_sample_train_v3": math.fsum(kl_estimate(s, t, "k3").value for s, t in pairs) / count,
-        "entropy": -math.fsum(s for s, _ in pairs) / count,
+        "logprob_gap_sample_train": total(abs(s - t) for s, t in pairs) / count,
+        "kl_sample_train_v1": total(kl_estimate(s, t, "k1").value for s, t in pairs) / count,
+        "kl_sample_train_v2": total(kl_estimate(s, t, "k2").value for s, t in pairs) / count,
+        "kl_sample_train_v3": total(kl_estimate(s, t, "k3").value for s, t in pairs) / count,
+        "entropy": -total(s for s, _ in pairs) / count,
     }
 
 

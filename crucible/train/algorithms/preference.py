@@ -3,6 +3,9 @@
 Data are interleaved: chosen, rejected, chosen, rejected, ... Letters: N sequences, T positions, P pairs (N = 2 P). With c and
 r for the scores of the chosen and of the rejected sequence (log-probability; with a reference, its logarithmic ratio to the
 reference's), each loss is a function of c and r, averaged over pairs. Here s(x) = 1 / (1 + exp(-x)).
+
+A rejected sequence that cannot be (r = -inf) is lost for good: the losses that saturate give it their limit, with no slope.
+A loss whose limit is infinite (a chosen sequence that cannot be; IPO) is infinite, and refused as NonFiniteLoss.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +14,7 @@ from typing import NamedTuple
 import attrs
 
 from crucible.train.algorithms.sequences import averaging_weights, sequence_logprobs, spread
-from crucible.train.algorithms.stable import log_odds, log_odds_slope, log_sigmoid, sigmoid
+from crucible.train.algorithms.stable import log_odds, log_odds_slope, log_sigmoid, sigmoid, times
 from crucible.train.custom_loss import CustomLossOutput
 
 
@@ -73,7 +76,7 @@ class Dpo:
 
     def _term(self, chosen: float, rejected: float) -> PairTerm:
         margin, wrong = self.beta * (chosen - rejected), self.label_smoothing
-        loss = -(1 - wrong) * log_sigmoid(margin) - wrong * log_sigmoid(-margin)
+        loss = times(wrong - 1, log_sigmoid(margin)) - times(wrong, log_sigmoid(-margin))
         slope = self.beta * (wrong * sigmoid(margin) - (1 - wrong) * sigmoid(-margin))
         return PairTerm(loss, slope, -slope, self.beta * chosen, self.beta * rejected)
 
@@ -150,11 +153,11 @@ class Orpo:
         ratio = log_odds(chosen) - log_odds(rejected)
         pull = self.coef * sigmoid(-ratio)
         return PairTerm(
-            loss=-chosen - self.coef * log_sigmoid(ratio),
+            loss=-chosen - times(self.coef, log_sigmoid(ratio)),
             chosen_slope=-1.0 - pull * log_odds_slope(chosen),
             rejected_slope=pull * log_odds_slope(rejected),
-            chosen_reward=self.coef * chosen,
-            rejected_reward=self.coef * rejected,
+            chosen_reward=times(self.coef, chosen),
+            rejected_reward=times(self.coef, rejected),
         )
 
 
@@ -185,8 +188,9 @@ class BradleyTerry:
     def _term(self, chosen: float, rejected: float) -> PairTerm:
         better, worse = self.scale * chosen, self.scale * rejected
         gap, total = better - worse - self.margin, better + worse
-        pull, hold = -self.scale * sigmoid(-gap), 2 * self.scale * self.centring * total
-        return PairTerm(-log_sigmoid(gap) + self.centring * total * total, pull + hold, hold - pull, better, worse)
+        pull, hold = -self.scale * sigmoid(-gap), 2 * self.scale * times(self.centring, total)
+        loss = -log_sigmoid(gap) + times(self.centring, total * total)
+        return PairTerm(loss, pull + hold, hold - pull, better, worse)
 
 
 def _over_pairs(

@@ -69,14 +69,40 @@ def log_odds_slope(logprob: float) -> float:
     return -1.0 / math.expm1(min(logprob, -_LEAST_DOUBT))
 
 
+def times(factor: float, x: float) -> float:
+    """Give factor * x, and 0 where the factor is 0 whatever x is: nothing of infinity is nothing.
+
+    >>> times(0.0, -math.inf), times(2.0, -3.0)
+    (0.0, -6.0)
+    """
+    return factor * x if factor else 0.0
+
+
+def total(values: Iterable[float]) -> float:
+    """Give the exact sum of finite numbers, and infinity or NaN where plain addition does.
+
+    >>> total([0.1] * 10), total([1.0, math.inf]), total([math.inf, -math.inf]), total([1e308] * 2)
+    (1.0, inf, nan, inf)
+    """
+    kept = tuple(values)
+    try:
+        return math.fsum(kept)
+    except (OverflowError, ValueError):
+        return sum(kept)
+
+
 def log_sum_exp(values: Iterable[float]) -> float:
     """Give log(sum(exp(value))).
 
     >>> round(log_sum_exp([math.log(0.25), math.log(0.5)]) - math.log(0.75), 12), log_sum_exp([-1e9, -2e9])
     (0.0, -1000000000.0)
+    >>> log_sum_exp([-math.inf, -math.inf])
+    -inf
 
     Raises: ValueError when there is no value.
     """
     kept = tuple(values)
     top = max(kept)
+    if math.isinf(top):  # all are impossible, or one is beyond every number: there is nothing to add to it
+        return top
     return top + math.log(math.fsum(math.exp(value - top) for value in kept))

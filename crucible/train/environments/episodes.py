@@ -7,6 +7,7 @@ import attrs
 from crucible.effects import Failure, Result, Success
 from crucible.fields import AT_LEAST_1, checked
 from crucible.train.environments.interface import EnvironmentFailed, State, StepResult
+from crucible.train.finite import not_finite
 from crucible.train.types import ModelInput, Sample
 from crucible.train.types.trajectories import TokensWithLogprobs, Trajectory, Transition
 
@@ -54,8 +55,16 @@ class Episode(Generic[R_co]):
         cut = attrs.evolve(last, metrics={**last.metrics, "truncated": 1.0})
         return Success(Episode(state=None, transitions=(*earlier, cut), final=prompt))
 
-    def after(self, prompt: ModelInput, drawn: Sample, result: StepResult[R_co]) -> "Episode[R_co]":
-        """Give the episode after one more turn: what was seen, what was done, and what came of it."""
+    def after(
+        self, prompt: ModelInput, drawn: Sample, result: StepResult[R_co]
+    ) -> "Result[Episode[R_co], EnvironmentFailed]":
+        """Give the episode after one more turn: what was seen, what was done, and what came of it.
+
+        Fails: EnvironmentFailed when the reward, or what was measured, is NaN or infinite: nothing can be learned from it.
+        """
+        wrong = not_finite({"reward": result.reward, **result.metrics})
+        if wrong is not None:
+            return Failure(EnvironmentFailed(message=f"turn {len(self.transitions) + 1}: {wrong}"))
         transition = Transition(
             observation=prompt,
             action=TokensWithLogprobs(tokens=drawn.tokens, maybe_logprobs=drawn.logprobs),
@@ -63,4 +72,6 @@ class Episode(Generic[R_co]):
             episode_done=result.next is None,
             metrics=result.metrics,
         )
-        return Episode(state=result.next, transitions=(*self.transitions, transition), final=result.final_observation)
+        return Success(
+            Episode(state=result.next, transitions=(*self.transitions, transition), final=result.final_observation)
+        )

@@ -96,7 +96,7 @@ def _step(one: _Running[R], drawn: Sample | None, limits: RolloutLimits) -> Eff[
     return attempt(episode.state.step(drawn.tokens)).map(
         lambda result: _Running(
             group=one.group,
-            episode=result.map(lambda step: episode.after(prompt, drawn, step)).bind(_limited(limits)),
+            episode=result.bind(lambda step: episode.after(prompt, drawn, step)).bind(_limited(limits)),
         )
     )
 

@@ -9,6 +9,7 @@ import attrs
 from crucible.effects import Do, Eff, Failure, Result, attempt, do, fold, from_result, gather, pure
 from crucible.train.environments.episodes import Episode, RolloutLimits
 from crucible.train.environments.interface import Environment, EnvironmentFailed, StopCondition
+from crucible.train.finite import not_finite
 from crucible.train.types import ModelInput, Sample
 from crucible.train.types.trajectories import Trajectory, TrajectoryGroup
 
@@ -30,7 +31,8 @@ def rollout(
 
     The last transition of an episode that was cut is not `episode_done`, and has the metric `truncated`.
 
-    Fails: as the environment or the sampler does; EnvironmentFailed when the first prompt is too long already.
+    Fails: as the environment or the sampler does; EnvironmentFailed when the first prompt is too long already, or a reward
+    or a metric is not finite.
     """
     first = yield from environment.start()
     episode = Episode(state=first)
@@ -41,7 +43,7 @@ def rollout(
         observation = episode.state.observation
         drawn = yield from sample(observation.prompt, observation.stop)
         result = yield from episode.state.step(drawn.tokens)
-        episode = episode.after(observation.prompt, drawn, result)
+        episode = yield from from_result(episode.after(observation.prompt, drawn, result))
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +63,8 @@ class EnvironmentGroup(Generic[R_co]):
         size: how many trajectories.
         tags: names under which its metrics are gathered, such as that of its dataset.
         row: which row of the data it is of, by index; None where it is of none.
-        compare: rewards that only all trajectories together tell, one for each.
+        compare: rewards that only all trajectories together tell, one for each. A trajectory whose reward or metric is not
+            finite is lost, and all are where there is not one for each.
     """
 
     environment: Environment[R_co]
@@ -115,7 +118,25 @@ def finished_group(
     if group.compare is None or not trajectories:
         return pure(_put_together(results, [GroupReward()] * len(trajectories)))
     compared = attempt(group.compare(trajectories))
-    return compared.map(lambda rewards: fold(rewards, partial(_put_together, results), partial(_all_lost, results)))
+    return compared.map(lambda rewards: fold(rewards, partial(_with_rewards, results), partial(_all_lost, results)))
+
+
+def _with_rewards(
+    results: Sequence[Result[Trajectory, E | EnvironmentFailed]], rewards: Sequence[GroupReward]
+) -> GroupRollout[E]:
+    """Give each finished trajectory its reward, and lose those whose reward is none."""
+    places = [place for place, result in enumerate(results) if not isinstance(result, Failure)]
+    if len(rewards) != len(places):
+        message = f"the group was given {len(rewards)} rewards for {len(places)} trajectories"
+        return _all_lost(results, EnvironmentFailed(message=message))
+    wrong = [not_finite({"reward": one.reward, **one.metrics}) for one in rewards]
+    lost = {
+        place: Failure(EnvironmentFailed(message=f"compared with its group: {why}"))
+        for place, why in zip(places, wrong, strict=True)
+        if why is not None
+    }
+    kept = [one for one, why in zip(rewards, wrong, strict=True) if why is None]
+    return _put_together([lost.get(place, result) for place, result in enumerate(results)], kept)
 
 
 def _put_together(

@@ -95,12 +95,25 @@ class ForwardBackwardOutput:
 
 @attrs.frozen(kw_only=True)
 class OptimStepOutput:
-    """What an optimizer step did: `step` counts the steps of the session, the first being 1."""
+    """What an optimizer step did: `step` counts the steps of the session, the first being 1.
+
+    `grad_norm` is the norm of the gradient before it was clipped, None where the backend does not tell it.
+    """
 
     step: int
     learning_rate: float
-    grad_norm: float
+    grad_norm: float | None
     metrics: Mapping[str, float] = attrs.field(factory=dict)
+
+    @property
+    def told(self) -> dict[str, float]:
+        """What a run tells of a step as metrics: its learning rate, and the gradient's norm where it is known.
+
+        >>> OptimStepOutput(step=1, learning_rate=0.1, grad_norm=None).told
+        {'learning_rate': 0.1}
+        """
+        norm = {} if self.grad_norm is None else {"grad_norm": self.grad_norm}
+        return {"learning_rate": self.learning_rate, **norm}
 
 
 @attrs.frozen(kw_only=True)

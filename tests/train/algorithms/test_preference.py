@@ -14,7 +14,9 @@ from torch.nn.functional import logsigmoid
 from crucible.effects import decode, encode
 from crucible.train.algorithms.kto import Kto, KtoOnPairs, KtoRole
 from crucible.train.algorithms.preference import BradleyTerry, Dpo, Ipo, Orpo, Pairs, SimPo
-from crucible.train.custom_loss import CustomLoss
+from crucible.train.custom_loss import CustomLoss, evaluated
+from crucible.train.errors import NonFiniteLoss
+from crucible.train.types import Datum, ModelInput
 from tests.train.algorithms.autograd import Rows, assert_differentiates, extreme, rows_like, sane, tensors
 
 SHAPE = (3, 2, 4, 3)
@@ -193,6 +195,58 @@ class TestEveryLoss:
     def test_refuses_log_probabilities_of_another_shape(self, loss: CustomLoss) -> None:
         with pytest.raises(ValueError, match="zip"):
             loss(((-1.0,),) * 4)
+
+
+ONE_PAIR: Rows = ((1.0,), (1.0,))
+SATURATING: list[CustomLoss] = [
+    Dpo(pairs=Pairs(weights_NT=ONE_PAIR)),
+    SimPo(weights_NT=ONE_PAIR),
+    Orpo(weights_NT=ONE_PAIR),
+    Orpo(weights_NT=ONE_PAIR, coef=0.0),
+    BradleyTerry(weights_NT=ONE_PAIR),
+    Kto(weights_NT=ONE_PAIR, reference_N=(0.0,) * 2, roles_N=("desirable", "undesirable")),
+]
+
+
+@pytest.mark.parametrize("loss", SATURATING, ids=lambda loss: type(loss).__name__)
+def test_a_rejected_sequence_that_cannot_be_has_the_limit_of_the_loss_and_no_slope(loss: CustomLoss) -> None:
+    limit, far = loss(((-1.0,), (-math.inf,))), loss(((-1.0,), (-1e9,)))
+    assert limit.loss == pytest.approx(far.loss, abs=1e-12)
+    assert limit.gradients[1] == (0.0,)
+    assert limit.gradients[0] == pytest.approx(far.gradients[0], abs=1e-12)
+    assert not any(map(math.isnan, limit.metrics.values()))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *(each for each in SATURATING if not isinstance(each, Kto)),
+        Ipo(pairs=Pairs(weights_NT=ONE_PAIR)),
+        Dpo(pairs=Pairs(weights_NT=ONE_PAIR), label_smoothing=0.1),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_a_pair_that_no_loss_has_a_value_at_is_named_and_never_a_gradient(loss: CustomLoss) -> None:
+    datum = Datum(model_input=ModelInput.from_tokens([5]), loss_fn_inputs={})
+    for at in (((-math.inf,), (-1.0,)), ((-math.inf,), (-math.inf,)), ((math.nan,), (-1.0,)), ((-1.0,), (math.nan,))):
+        error = evaluated(loss, [datum, datum], at).failure()
+        assert isinstance(error, NonFiniteLoss)
+        assert set(error.indices) >= {index for index, row in enumerate(at) if not math.isfinite(row[0])}
+
+
+@given(st.tuples(*[st.one_of(st.floats(-1e4, 0), st.sampled_from([-1e4, 0.0]))] * 2), st.floats(0.01, 5))
+def test_saturated_losses_have_the_derivatives_of_autograd(at: tuple[float, float], beta: float) -> None:
+    rows = tuple((each,) for each in at)
+
+    def saturating(scale: float, shift: float) -> Scores:
+        return lambda rows: -logsigmoid(scale * (rows[0] - rows[1]) - shift).sum()
+
+    for loss, formula in (
+        (Dpo(pairs=Pairs(weights_NT=ONE_PAIR), beta=beta), saturating(beta, 0.0)),
+        (SimPo(weights_NT=ONE_PAIR, beta=beta, gamma=0.5), saturating(beta, 0.5)),
+        (BradleyTerry(weights_NT=ONE_PAIR, scale=beta), saturating(beta, 0.0)),
+    ):
+        assert_differentiates(loss, formula, rows)
 
 
 def test_pairs_refuse_what_is_no_pairs() -> None:

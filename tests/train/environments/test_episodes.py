@@ -1,5 +1,7 @@
 """`Episode` grows by a turn at a time and is cut at its limits; what it was before stays as it was."""
 
+import math
+
 import attrs
 import pytest
 from hypothesis import given
@@ -37,7 +39,7 @@ def walked(turns: int, *, over: bool = False) -> Episode[object]:
             final_observation=ModelInput.from_tokens([99]) if state is None else ModelInput(chunks=()),
         )
         assert episode.state is not None
-        episode = episode.after(episode.state.observation.prompt, drawn(turn), result)
+        episode = episode.after(episode.state.observation.prompt, drawn(turn), result).unwrap()
     return episode
 
 
@@ -61,10 +63,24 @@ def test_a_turn_keeps_what_was_seen_done_and_earned() -> None:
 def test_a_turn_leaves_the_episode_before_it_as_it_was() -> None:
     before = walked(1)
     assert before.state is not None
-    after = before.after(before.state.observation.prompt, drawn(1), StepResult(reward=1.0))
+    after = before.after(before.state.observation.prompt, drawn(1), StepResult(reward=1.0)).unwrap()
     assert len(before.transitions) == 1
     assert len(after.transitions) == 2
     assert after.state is None
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_reward_or_a_metric_that_is_no_number_fails_the_episode_with_its_turn(number: float) -> None:
+    before = walked(2)
+    assert before.state is not None
+    prompt = before.state.observation.prompt
+    results: dict[str, StepResult[object]] = {
+        "reward": StepResult(reward=number),
+        "tokens": StepResult(reward=1.0, metrics={"fine": 1.0, "tokens": number}),
+    }
+    for what, result in results.items():
+        error = before.after(prompt, drawn(2), result).failure()
+        assert str(error) == f"turn 3: {what} is {number}"
 
 
 @given(st.integers(0, 6), st.integers(1, 6), st.none() | st.integers(1, 8))

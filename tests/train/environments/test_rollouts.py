@@ -1,5 +1,6 @@
 """Groups: one problem tried many times, where a failure costs what failed and nothing else."""
 
+import math
 from collections.abc import Sequence
 from typing import Never
 
@@ -74,6 +75,25 @@ def test_all_of_a_group_see_the_same_problem() -> None:
     group = EnvironmentGroup(environment=PROBLEM, size=4)
     found = NOTHING.run(rollout_group(group, lambda index: always(str(index)))).unwrap()
     assert len({trajectory.transitions[0].observation for trajectory in found.trajectories.trajectories_G}) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "lost", "why"),
+    [
+        ([GroupReward(reward=1.0), GroupReward(reward=math.nan)], [1], "compared with its group: reward is nan"),
+        ([GroupReward(metrics={"rank": math.inf}), GroupReward()], [0], "compared with its group: rank is inf"),
+        ([GroupReward()], [0, 1], "the group was given 1 rewards for 2 trajectories"),
+    ],
+)
+def test_a_reward_of_a_group_that_is_none_loses_its_trajectory(
+    given: list[GroupReward], lost: list[int], why: str
+) -> None:
+    group = EnvironmentGroup(environment=PROBLEM, size=2, compare=lambda trajectories: pure(given))
+    done = NOTHING.run(rollout_group(group, lambda index: always("4"))).unwrap()
+    assert [failure.index for failure in done.failures] == lost
+    assert {str(failure.error) for failure in done.failures} == {why}
+    assert done.indices == tuple(index for index in (0, 1) if index not in lost)
+    assert len(done.trajectories.total_rewards) == len(done.indices)
 
 
 def test_a_group_that_cannot_compare_loses_its_trajectories_and_says_why() -> None:

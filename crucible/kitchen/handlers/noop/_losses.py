@@ -96,7 +96,7 @@ def _cispo(config: Mapping[str, float]) -> Formula:
 def _dro(config: Mapping[str, float]) -> Formula:
     def formula(logprob: float, old: float, advantage: float) -> TokenLoss:
         gap = logprob - old
-        return TokenLoss(config["beta"] / 2 * gap**2 - logprob * advantage, config["beta"] * gap - advantage)
+        return TokenLoss(config["beta"] / 2 * gap * gap - logprob * advantage, config["beta"] * gap - advantage)
 
     return formula
 

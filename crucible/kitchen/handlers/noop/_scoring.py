@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from crucible.effects import Failure, Result, Success
+from crucible.effects import Failure, Result
 from crucible.kitchen.handlers.noop._bigram import VOCAB_SIZE, Policy
 from crucible.kitchen.handlers.noop._losses import Loss
 from crucible.train.errors import InvalidRequest, SequenceTooLong, TrainError, Unsupported
+from crucible.train.finite import finite_data
 from crucible.train.types import AdamParams, Datum, TensorData, TokenId
 
 LOGITS_PER_LEARNING_RATE = 1000.0
@@ -36,7 +37,7 @@ def checked(data: Sequence[Datum], loss: Loss, *, max_length: int) -> Result[Non
         return Failure(InvalidRequest(message="the batch is empty", fix="leave the step out, or give it data"))
     problems = (_problem(datum, index, loss, max_length) for index, datum in enumerate(data))
     error = next((problem for problem in problems if problem is not None), None)
-    return Success(None) if error is None else Failure(error)
+    return finite_data(data) if error is None else Failure(error)
 
 
 def score(policy: Policy, datum: Datum, loss: Loss) -> Scored:

@@ -9,7 +9,7 @@ from crucible.kitchen.handlers.noop._bigram import TOKENIZER, Policy
 from crucible.kitchen.handlers.noop._losses import configured
 from crucible.kitchen.handlers.noop._scoring import Gradient, Scored, checked, score
 from crucible.kitchen.handlers.noop._shelf import Saved, Shelf
-from crucible.train.custom_loss import CustomLoss, CustomLossOutput, check_output, linearised, selected
+from crucible.train.custom_loss import CustomLoss, CustomLossOutput, evaluated, linearised, selected
 from crucible.train.errors import InvalidRequest, NonFiniteLoss, NotFound, SessionClosed, TrainError
 from crucible.train.ports import CustomLossClient, TrainingClient
 from crucible.train.types import (
@@ -122,7 +122,7 @@ class _Training(TrainingClient, CustomLossClient):
                 fix = "look at the weights: at least one position must have a weight other than 0"
                 return Failure(InvalidRequest(message="no position of this batch is scored", fix=fix))
             logprobs = tuple(datum.logprobs for datum in scored)
-            output = check_output(data, loss(logprobs))
+            output = evaluated(loss, data, logprobs)
             return output.bind(lambda checked: self._learned(session, data, checked)).map(
                 lambda checked: self._promise(session, "forward_backward_custom", Success(_custom(checked, logprobs)))
             )

@@ -11,7 +11,7 @@ from crucible.effects import Failure, Handlers, Result, Success
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.handlers.scorers._requests import request_problem
 from crucible.kitchen.ports import EvaluationReport, EvaluationRequest, Evaluator, expected_answers
-from crucible.train.errors import InvalidRequest
+from crucible.train.errors import BackendFailed, InvalidRequest
 from crucible.train.scoring import (
     Scorer,
     contains,
@@ -102,8 +102,11 @@ def _scores(name: str, scorer: Scorer, pairs: Sequence[tuple[str, str]]) -> Resu
     scores: list[float] = []
     for index, (answer, expected) in enumerate(pairs):
         try:
-            scores.append(scorer(answer, expected))
+            score = scorer(answer, expected)
         except (ValueError, re.error) as error:
             message = f"{name} cannot score by {expected!r}: {error}"
             return Failure(InvalidRequest(message=message, fix="correct the row", index=index))
+        if not math.isfinite(score):
+            return Failure(BackendFailed(message=f"{name} scores example {index} with {score}"))
+        scores.append(score)
     return Success(tuple(scores))

@@ -16,6 +16,7 @@ from crucible.train.errors import (
     TrainError,
     Unsupported,
 )
+from crucible.train.finite import finite_data, not_finite
 from crucible.train.types import AdamParams, Datum, ForwardBackwardOutput, TensorData
 
 if TYPE_CHECKING:
@@ -60,9 +61,11 @@ class Batch:
             losses.append(loss)
             rows.append(row)
         bad = tuple(index for index, loss in enumerate(losses) if not math.isfinite(loss))
-        if bad:
-            return Failure(NonFiniteLoss(loss=sum(losses), indices=bad))
         metrics = {name: float(value) for name, value in answer.metrics.items()}
+        told = not_finite({name: value for name, value in metrics.items() if name in ("loss", "loss:sum")})
+        if bad or told:
+            loss = sum(losses) if bad else math.nan
+            return Failure(NonFiniteLoss(loss=loss, indices=bad, reason=f"the server's own {told}" if told else ""))
         return Success(ForwardBackwardOutput(loss=math.fsum(losses), logprobs=tuple(rows), metrics=metrics))
 
     def _scored(self, datum: Datum, found: "NDArray") -> tuple[float, tuple[float, ...]]:  # type: ignore[type-arg]  # float64
@@ -85,6 +88,9 @@ def batch_of(data: Sequence[Datum], loss: Loss, *, max_length: int) -> Result[Ba
     """
     if not data:
         return Failure(InvalidRequest(message="the batch is empty", fix="leave the step out, or give it data"))
+    finite = finite_data(data)
+    if isinstance(finite, Failure):
+        return finite
     prepared: list[Datum] = []
     for index, datum in enumerate(data):
         problem = _problem(datum, index, loss, max_length)
@@ -147,8 +153,6 @@ def _problem(datum: Datum, index: int, loss: Loss, max_length: int) -> TrainErro
     elif any(tensor.shape != inputs["target_tokens"].shape for tensor in inputs.values()):
         shapes = ", ".join(f"{name} {tensor.shape}" for name, tensor in inputs.items())
         found = InvalidRequest(message=f"the arrays have different shapes: {shapes}", index=index)
-    elif not all(math.isfinite(number) for tensor in inputs.values() for number in tensor.data):
-        found = NonFiniteLoss(loss=math.nan, indices=(index,))
     return found
 
 

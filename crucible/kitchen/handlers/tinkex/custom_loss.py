@@ -15,7 +15,7 @@ from crucible.kitchen.handlers.tinkex.passes import gradients_asked
 from crucible.kitchen.handlers.tinkex.session import OpenSession, Waiting
 from crucible.kitchen.handlers.tinkex.summing import summed
 from crucible.kitchen.handlers.tinkex.wire import data_to
-from crucible.train.custom_loss import CustomLoss, check_output, linearised
+from crucible.train.custom_loss import CustomLoss, evaluated, linearised
 from crucible.train.errors import TrainError
 from crucible.train.types import Datum, ForwardBackwardOutput
 
@@ -38,7 +38,7 @@ def send_custom_loss(
     if isinstance(seen, Failure):
         return Failure(seen.failure())
     logprobs = seen.unwrap().logprobs
-    checked = check_output(batch.data, loss(logprobs))
+    checked = evaluated(loss, batch.data, logprobs)
     if isinstance(checked, Failure):
         return Failure(checked.failure())
     found = checked.unwrap()

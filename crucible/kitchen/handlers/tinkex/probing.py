@@ -208,7 +208,8 @@ def _norm(
         gradient = client.forward_backward(data_to(data), "cispo" if is_policy else "cross_entropy", config).future()
         step = client.optim_step(adam_to(STILL)).future()
         gradient.result(timeout=left)
-        return stepped_of(step.result(timeout=left), STILL, 0).grad_norm
+        norm = stepped_of(step.result(timeout=left), STILL, 0).grad_norm
+        return math.nan if norm is None else norm
 
     return probe.ask(what, measured, requests=2)
 

@@ -93,7 +93,9 @@ def step_for(adam: AdamParams, share: float) -> AdamParams:
 
 def step_of(output: OptimStepOutput, share: float) -> OptimStepOutput:
     """Give what a step did in terms of the sum."""
-    return output if share == 1 else attrs.evolve(output, grad_norm=output.grad_norm / share)
+    if share == 1 or output.grad_norm is None:
+        return output
+    return attrs.evolve(output, grad_norm=output.grad_norm / share)
 
 
 def _is_changed(batch: Batch, capabilities: Capabilities) -> bool:

@@ -1,6 +1,5 @@
 """Our types as the SDK's, and its answers as ours."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -64,10 +63,10 @@ def adam_to(adam: AdamParams) -> "wire.AdamParams":
 
 
 def stepped_of(answer: "wire.OptimStepResponse", adam: AdamParams, step: int) -> OptimStepOutput:
-    """Read what an optimizer step did; the norm of the gradient is NaN where the server does not tell it."""
+    """Read what an optimizer step did; the norm of the gradient is None where the server does not tell it."""
     metrics = {name: float(value) for name, value in (answer.metrics or {}).items()}
     norms = [value for name, value in metrics.items() if "grad_norm" in name or "grad_l2" in name]
-    norm = norms[0] if norms else math.nan
+    norm = norms[0] if norms else None
     return OptimStepOutput(step=step, learning_rate=adam.learning_rate, grad_norm=norm, metrics=metrics)
 
 

@@ -14,6 +14,7 @@ from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.torch.errors import error_of
 from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer, tokenizer_from
 from crucible.train.errors import BackendFailed, InvalidRequest, MissingExtra, SessionClosed, TrainError, Unsupported
+from crucible.train.finite import finite_data
 from crucible.train.types import Datum, ImageChunk
 
 if TYPE_CHECKING:
@@ -123,9 +124,12 @@ def checked_arguments(make: Callable[[], T]) -> Result[T, TrainError]:
 
 
 def examples_of(data: Sequence[Datum]) -> "Result[list[Example], TrainError]":
-    """Give a batch as the engine takes it; fails with Unsupported where there is an image."""
+    """Give a batch as the engine takes it; fails with Unsupported where there is an image, NonFiniteLoss where a NaN is."""
     from crucible.engine import Example
 
+    finite = finite_data(data)
+    if isinstance(finite, Failure):
+        return finite
     examples = []
     for index, datum in enumerate(data):
         if any(isinstance(chunk, ImageChunk) for chunk in datum.model_input.chunks):

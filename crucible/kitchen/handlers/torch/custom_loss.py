@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crucible.effects import Failure
-from crucible.train.custom_loss import CustomLoss, CustomLossOutput, check_output
+from crucible.train.custom_loss import CustomLoss, CustomLossOutput, evaluated
 from crucible.train.errors import NonFiniteLoss, TrainError
 from crucible.train.types import Datum, ForwardBackwardOutput
 
@@ -19,14 +19,14 @@ def train_on_custom_loss(
 ) -> ForwardBackwardOutput:
     """Add the gradient of a custom loss to what the trainer has accumulated.
 
-    Raises: what the trainer raises; LossError and NonFiniteLossError for what `check_output` refuses.
+    Raises: what the trainer raises; LossError and NonFiniteLossError for what `evaluated` refuses.
     """
     import torch
 
     found: list[CustomLossOutput] = []
 
     def linear(logprobs: "list[Tensor]") -> "tuple[Tensor, Mapping[str, float]]":
-        checked = check_output(data, loss(tuple(tuple(row.tolist()) for row in logprobs)))
+        checked = evaluated(loss, data, tuple(tuple(row.tolist()) for row in logprobs))
         if isinstance(checked, Failure):
             raise _raised(checked.failure())
         output = checked.unwrap()

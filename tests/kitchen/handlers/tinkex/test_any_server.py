@@ -156,7 +156,7 @@ def test_preferences_are_learned_or_refused() -> None:
             gradients = yield from perform(CustomLossClient.forward_backward_custom, session, pair, loss)
             step = yield from perform(TrainingClient.optim_step, session, AdamParams(learning_rate=1e-3))
             output = yield from perform(TrainingClient.await_, gradients)
-            norm = (yield from perform(TrainingClient.await_, step)).grad_norm
+            norm = (yield from perform(TrainingClient.await_, step)).grad_norm or 0.0
             told.append((output.loss, output.metrics["margin"], norm))
         return told
 

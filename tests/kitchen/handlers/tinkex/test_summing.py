@@ -162,7 +162,7 @@ def test_a_custom_loss_is_right_where_nobody_asked_about_the_server() -> None:
         passed = yield from perform(CustomLossClient.forward_backward_custom, session, [datum(2, [1, 1])], loss)
         yield from perform(TrainingClient.await_, passed)
         step = yield from perform(TrainingClient.optim_step, session, AdamParams())
-        return (yield from perform(TrainingClient.await_, step)).grad_norm
+        return (yield from perform(TrainingClient.await_, step)).grad_norm or 0.0
 
     here = on_nothing(ROWS).run(trained()).unwrap()
     with serving(AVERAGES) as there:
