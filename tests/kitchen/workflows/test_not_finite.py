@@ -1,7 +1,7 @@
 """A loss, a gradient, a reward or a score that is NaN or infinite is an error where it comes in, in every workflow."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import attrs
@@ -20,7 +20,7 @@ from crucible.kitchen.workflows import supervised
 from crucible.kitchen.workflows.distillation import distillation, distillation_forward_kl
 from crucible.kitchen.workflows.preference import preference
 from crucible.kitchen.workflows.reinforcement import reinforcement, reinforcement_async
-from crucible.telemetry.events import EnvironmentPlayed, ReinforcementStep, RolloutCompleted
+from crucible.telemetry.events import EnvironmentPlayed, ReinforcementStep, RolloutCompleted, TrainingStep
 from crucible.testing.tinker_server import serve
 from crucible.train.algorithms.policy_gradient import grpo
 from crucible.train.environments import ProblemEnv
@@ -127,23 +127,28 @@ def test_a_norm_that_no_backend_tells_ends_no_run(name: str) -> None:
     assert done.outcome.unwrap().state.step == 2
 
 
-@pytest.fixture(scope="module")
-def broken_server() -> Iterator[Handlers[EveryPort]]:
-    """Serve the Tinker API on handlers that answer the second step with NaN."""
-    # The server asks for log-probabilities of untrained tokens too: its third pass is that of the second step.
-    behind = awaiting(on_nothing(ASKED), changing(ForwardBackwardOutput, 3, losing(math.nan)))
-    with serve(behind, models=["noop"]) as server:
-        config = tinkex.TinkerConfig(base_url=server.url, api_key=server.api_key, tokenizer=ByteTokenizer())
-        yield on_nothing(ASKED) | tinkex.remote(config)
+def test_a_server_that_answers_nan_ends_the_run_at_that_step() -> None:
+    steps: list[object] = []
 
+    async def answer(call: Call, proceed: Proceed) -> Result[object, object]:
+        result = await proceed(call)
+        if not steps or isinstance(result, Failure) or not isinstance(result.unwrap(), ForwardBackwardOutput):
+            return result
+        return result.map(losing(math.nan))
 
-def test_a_server_that_answers_nan_ends_the_run_at_that_step(broken_server: Handlers[EveryPort]) -> None:
+    def watching(event: object) -> None:
+        if isinstance(event, TrainingStep):
+            steps.append(event)
+
     config = SupervisedConfig(**COMMON)
     recipe: Any = Recipe(name="talk", description="", workflow=supervised, default_config=config)
-    failed = run(recipe, broken_server, run_id="evening").failure()
+    with serve(awaiting(on_nothing(ASKED), answer), models=["noop"]) as server:
+        there = tinkex.TinkerConfig(base_url=server.url, api_key=server.api_key, tokenizer=ByteTokenizer())
+        failed = run(recipe, on_nothing(ASKED) | tinkex.remote(there), run_id="evening", on_event=watching).failure()
     assert isinstance(failed, RunFailed)
     assert failed.path == "supervised/epochs[0]/batches[1]/await_step"
     assert isinstance(failed.error, NonFiniteLoss)
+    assert len(steps) == 1
 
 
 # Rewards
