@@ -26,7 +26,7 @@ _FIXES: Mapping[Feature, str] = MappingProxyType(
     }
 )
 
-_UNKNOWN_FIX = "say what it does with TinkerConfig(capabilities=Capabilities(...)), or take another backend"
+_UNKNOWN_FIX = "if you know that it sums losses and means weights below 0, say so: TinkerConfig(probe='never'), or backend.options.probe: never in a spec; or take another backend"
 
 
 def unmet(needs: Iterable[Feature], capabilities: Capabilities) -> Unsupported | None:
