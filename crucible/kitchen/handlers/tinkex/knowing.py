@@ -83,7 +83,7 @@ def found_out(config: TinkerConfig, model: str) -> Capabilities:
     found = probed(config, model, named(config, label))
     if (
         version
-        and None not in (found.trains, found.prompt_logprobs, found.top_logprobs)
+        and None not in (found.trains, found.negative_weights, found.prompt_logprobs, found.top_logprobs)
         and found.loss_reduction != "unknown"
     ):
         _keep(config, model, version, found)

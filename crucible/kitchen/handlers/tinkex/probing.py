@@ -4,9 +4,11 @@ Gradients are compared by the norm that an optimizer step of learning rate 0 tel
 weights are all 1 is the unit; nothing but ratios to its norm is looked at.
 """
 
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -18,6 +20,7 @@ from crucible.kitchen.handlers.tinkex.restoring import lora_arguments
 from crucible.kitchen.handlers.tinkex.secrecy import keep_secrets
 from crucible.kitchen.handlers.tinkex.summing import UNCLIPPED
 from crucible.kitchen.handlers.tinkex.wire import adam_to, data_to, input_to, stepped_of
+from crucible.train.errors import Unavailable
 from crucible.train.types import (
     AdamParams,
     Capabilities,
@@ -42,12 +45,13 @@ TOLERANCE = 0.1
 
 @attrs.define
 class Probe:
-    """One probe: until when it may take, and what it cost."""
+    """One probe: until when it may take, what it cost, and whether an answer did not come, which is no refusal."""
 
     config: TinkerConfig
     model: str
     until: float
     num_requests: int = 0
+    unanswered: bool = False
     notes: list[str] = attrs.field(factory=list)
 
     def ask(self, what: str, call: Callable[[float], T], *, requests: int = 1) -> T | None:
@@ -56,18 +60,24 @@ class Probe:
         left = self.until - time.monotonic()
         if left <= 0:
             self.notes.append(f"{what}: the time for the probe was up")
+            self.unanswered = True
             return None
         done = guarded(lambda: call(left), About(kind="model", name=self.model))
         if isinstance(done, Failure):
             self.notes.append(self.config.without_key(f"{what}: {done.failure()}"))
+            self.unanswered |= isinstance(done.failure(), Unavailable)
             return None
         return done.unwrap()
+
+    def there(self, answer: T | None, is_good: Callable[[T], bool]) -> bool | None:
+        """Say whether a server has what it answered with; None where it did not answer."""
+        if answer is None:
+            return None if self.unanswered else False
+        return is_good(answer)
 
 
 def probed(config: TinkerConfig, model: str, backend: str) -> Capabilities:
     """Ask a server, at most `config.probe_seconds` long; blocks. What fails is noted, and what it was to tell not known."""
-    import tinker
-
     keep_secrets(config)
     began = time.monotonic()
     probe = Probe(config=config, model=model, until=began + config.probe_seconds)
@@ -82,14 +92,39 @@ def probed(config: TinkerConfig, model: str, backend: str) -> Capabilities:
         top_logprobs=None,
         idempotent_submit=None,
     )
+    with _unlogged():
+        found = _asked(probe, found)
+    seconds = time.monotonic() - began
+    return attrs.evolve(found, num_requests=probe.num_requests, seconds=seconds, notes=tuple(probe.notes))
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep the SDK from logging, as an error, what a probe is refused: it is in the notes."""
+    log = logging.getLogger("tinker.lib.retry_handler")
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno != logging.ERROR
+
+    log.addFilter(passes)
+    try:
+        yield
+    finally:
+        log.removeFilter(passes)
+
+
+def _asked(probe: Probe, found: Capabilities) -> Capabilities:
+    """Ask in a session of its own, which ends with it."""
+    import tinker
+
+    config = probe.config
     service = probe.ask("a session", lambda _: tinker.ServiceClient(base_url=config.url, api_key=config.api_key))
     if service is not None:
         found = _of_training(probe, service, _of_sampling(probe, service, found))
         holder = service._get_session_holder()
         guarded(lambda: service.close("success").result(timeout=5), About(kind="session", name="the probe"))
         holder.close()  # servers older than the SDK know of no end of a session
-    seconds = time.monotonic() - began
-    return attrs.evolve(found, num_requests=probe.num_requests, seconds=seconds, notes=tuple(probe.notes))
+    return found
 
 
 def _of_sampling(probe: Probe, service: "tinker.ServiceClient", found: Capabilities) -> Capabilities:
@@ -109,8 +144,8 @@ def _of_sampling(probe: Probe, service: "tinker.ServiceClient", found: Capabilit
     )
     return attrs.evolve(
         found,
-        prompt_logprobs=scored is not None and len(scored) >= N - 1 and None not in scored[1:],
-        top_logprobs=top is not None and bool(top.topk_prompt_logprobs) and all((top.topk_prompt_logprobs or ())[1:]),
+        prompt_logprobs=probe.there(scored, lambda numbers: len(numbers) >= N - 1 and None not in numbers[1:]),
+        top_logprobs=probe.there(top, lambda answer: all((answer.topk_prompt_logprobs or (None, None))[1:])),
     )
 
 
@@ -136,7 +171,7 @@ def _of_training(probe: Probe, service: "tinker.ServiceClient", found: Capabilit
     found = attrs.evolve(
         found,
         loss_reduction=reduction_of(unit, double, twice),
-        negative_weights=opposite is not None and opposite < TOLERANCE * unit,
+        negative_weights=probe.there(opposite, lambda norm: norm < TOLERANCE * unit),
     )
     is_plain = found.loss_reduction == "sum" and found.negative_weights
     divided_by = () if is_plain else _divisor(probe, client, found, unit)

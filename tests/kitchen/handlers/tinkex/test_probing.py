@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import pytest
 
-from crucible.effects import perform
+from crucible.effects import Journal, perform, record, replay
 from crucible.kitchen import Context
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.handlers import noop, tinkex
@@ -16,8 +16,9 @@ from crucible.kitchen.stages.preference import PreferenceConfig
 from crucible.kitchen.stages.supervised import SupervisedConfig
 from crucible.kitchen.workflows import distillation, distillation_forward_kl, preference, supervised
 from crucible.telemetry.events import BackendProbed
-from crucible.testing.tinker_server import Deviations, Fail, Fault, serve
+from crucible.testing.tinker_server import Delay, Deviations, Fail, Fault, serve
 from crucible.train.errors import Unsupported
+from crucible.train.needs import unmet
 from crucible.train.ports import TrainingClient
 from crucible.train.types import Capabilities, DatasetConfig, Row, SamplingConfig, SessionConfig
 from tests.kitchen.handlers.tinkex.servers import AVERAGES, MODEL, serving
@@ -88,6 +89,16 @@ def test_what_fails_in_a_probe_is_noted_and_not_known() -> None:
     assert "no adapter is free" in note
 
 
+def test_an_answer_that_does_not_come_in_time_is_no_refusal() -> None:
+    with serve(noop.all(), models=[MODEL], faults=[Fault("asample", Delay(30))]) as server:
+        config = tinkex.TinkerConfig(base_url=server.url, api_key=server.api_key, probe_seconds=1.5)
+        found = probed(config, MODEL, "a server")
+    assert (found.prompt_logprobs, found.top_logprobs) == (None, None)
+    assert found.seconds < 15
+    assert unmet(("prompt_logprobs",), found) is None
+    assert isinstance(unmet(("custom_losses",), found), Unsupported)
+
+
 def test_a_workflow_tells_what_was_found_and_what_it_cost() -> None:
     with serving(AVERAGES, before=on_nothing(ROWS)) as there:
         run = ran(there.handlers, supervised(Context.start(SupervisedConfig(session=SESSION, dataset=DATASET))))
@@ -97,6 +108,15 @@ def test_a_workflow_tells_what_was_found_and_what_it_cost() -> None:
     assert event.num_requests > 10
     assert event.probe_seconds > 0
     assert there.server.url in event.backend
+
+
+def test_a_recorded_run_tells_what_was_found_again_and_sends_nothing() -> None:
+    journal, config = Journal(), attrs.evolve(DUELS, learning_rate=1e-3)
+    with serving(AVERAGES, before=on_nothing(PAIRS)) as there:
+        first = ran(record(there.handlers, journal), preference(Context.start(config, run_id="evening")))
+    again = ran(replay(journal), preference(Context.start(config, run_id="evening")))  # the server is gone
+    assert again.events(BackendProbed) == first.events(BackendProbed) != []
+    assert again.told == first.told
 
 
 def test_a_backend_that_knows_itself_is_not_probed() -> None:
