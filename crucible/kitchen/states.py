@@ -75,7 +75,7 @@ class TrainingState(Generic[C_co]):
     `batches_done` the batches that were drawn and used: where a resumed run goes on. `data_digest` tells the rows from others.
     `why_no_step` says of the last batch that taught nothing why it did not. `metrics` are of the weights at `measured_step`, None
     before the first measurement. `started_from` is the checkpoint whose weights training began with, None for fresh adapters;
-    `reference` is a copy of them, while the run is held against them.
+    `reference_path` are the sampler weights that it is held against in their place, `reference` is a copy of them while it is.
 
     What is marked `KEPT` is in every checkpoint, and comes back when a run is resumed. Each workflow adds what it draws batches
     from. `batches` are those left of this epoch, by the indices of their examples.
@@ -96,6 +96,7 @@ class TrainingState(Generic[C_co]):
     epoch_loss: float = attrs.field(default=0.0, metadata=KEPT)
     epoch_steps: int = attrs.field(default=0, metadata=KEPT)
     started_from: str | None = attrs.field(default=None, metadata=KEPT)
+    reference_path: str | None = attrs.field(default=None, metadata=KEPT)
     reference: SamplerWeights | None = None
     checkpoint: Checkpoint | None = None
     final_weights: SamplerWeights | None = None

@@ -69,7 +69,8 @@ def placed(state: S, before: Tokenized[TrainingConfig]) -> Eff[S, TrainError, Ne
 
     Fails: InvalidRequest when the checkpoint's place is one in other batches, or its metadata cannot be read.
     """
-    path, metadata = before.config.resume_from, before.session.metadata
+    path, metadata, wanted = before.config.resume_from, before.session.metadata, before.config.reference()
+    named = None if wanted is None else wanted.weights_path
     position = position_of(before, num_examples=state.num_examples)
     begun = position.map(
         lambda at: attrs.evolve(
@@ -79,6 +80,7 @@ def placed(state: S, before: Tokenized[TrainingConfig]) -> Eff[S, TrainError, Ne
             epoch=at.epoch,
             data_digest=at.data_digest,
             started_from=before.config.start_from,
+            reference_path=named,
         )
     )
     if path is None:
@@ -87,8 +89,9 @@ def placed(state: S, before: Tokenized[TrainingConfig]) -> Eff[S, TrainError, Ne
 
     def going_on(at: S) -> Result[S, TrainError]:
         checkpoint = Checkpoint(path=path, name=metadata.get(PLACE, path), step=at.step)
-        return kept.map(
-            lambda found: attrs.evolve(at, checkpoint=checkpoint, **found)  # type: ignore[arg-type]  # of the fields' types
+        back = kept.map(lambda found: attrs.evolve(at, **found))  # type: ignore[arg-type]  # of the fields' types
+        return back.map(
+            lambda state: attrs.evolve(state, checkpoint=checkpoint, reference_path=named or state.reference_path)
         )
 
     missing = ", ".join(name for name in names_kept(type(state)) if name not in metadata)
@@ -100,17 +103,18 @@ def placed(state: S, before: Tokenized[TrainingConfig]) -> Eff[S, TrainError, Ne
 def checkpoint_name(state: TrainingState[TrainingConfig]) -> str:
     """Name a checkpoint after its step, after the batches done where they are not as many, and after what they are of.
 
-    `_started` stands behind it where training began with the weights of another checkpoint.
+    `_started` stands behind it where the run began with, or is held against, other weights than the model's own.
     """
     place = "" if state.batches_done == state.step else f"_batch_{state.batches_done:06d}"
-    config, start = state.config, "" if state.started_from is None else "_started"
+    config, start = state.config, "" if (state.started_from or state.reference_path) is None else "_started"
     return f"step_{state.step:06d}{place}_size_{config.batch_size}_seed_{config.seed}_data_{state.data_digest}{start}"
 
 
 def has_unknown_start(state: TrainingState[TrainingConfig]) -> bool:
-    """Tell whether training began with a checkpoint of which the backend kept no record."""
+    """Tell whether the run began with, or is held against, weights of which the backend kept no record."""
     named = _place_of(state.config, state.session)
-    return state.started_from is None and named is not None and named["start"] is not None
+    is_known = (state.started_from or state.reference_path) is not None
+    return not is_known and named is not None and named["start"] is not None
 
 
 def digest_of(rows: Sequence[Row]) -> str:

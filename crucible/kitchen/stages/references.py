@@ -10,7 +10,7 @@ from typing import Never, TypeVar
 import attrs
 
 from crucible.effects import Do, Eff, attempt, bracket, do, fail, perform, pure, tell
-from crucible.kitchen.config import TrainingConfig
+from crucible.kitchen.config import Reference, TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.stages.checkpoints import close_quietly
@@ -30,14 +30,14 @@ _NAME = "reference"
 
 def reference_of(state: TrainingState[TrainingConfig]) -> SamplingConfig:
     """Give what to sample from for what the reference thinks."""
-    return _sampled(state.config, state.reference)
+    return _sampled(state, state.reference)
 
 
 def with_reference(
     state: TrainingState[TrainingConfig], use: Callable[[SamplingSession], Eff[A, TrainError, SamplingClient]]
 ) -> Eff[A, TrainError, TrainingClient | SamplingClient]:
     """Open a sampling session on the reference, use it, and leave nothing of it."""
-    return bracket(_copy_of(state), lambda copy: with_sampler(_sampled(state.config, copy), use), _delete)
+    return bracket(_copy_of(state), lambda copy: with_sampler(_sampled(state, copy), use), _delete)
 
 
 def _let_go(context: Context[TrainingState[TrainingConfig]]) -> Eff[object, Never, TrainingClient]:
@@ -59,23 +59,22 @@ def let_go_of_reference(context: Context[S]) -> Eff[Context[S], Never, TrainingC
 @do
 def _copy_of(state: TrainingState[TrainingConfig]) -> Do[TrainError, TrainingClient, SamplerWeights | None]:
     """Copy the reference for sampling, where it is the weights of a checkpoint; say what it is."""
-    wanted, start = state.config.reference(), state.started_from
-    if wanted is None:
+    start, given = state.started_from, state.reference_path
+    if state.config.reference() is None:
         return None
-    if wanted.weights_path is None and has_unknown_start(state):
+    if has_unknown_start(state):
         yield from fail(_unknown(state))
-    yield from tell(ReferenceChosen(reference=wanted.said(start)))
-    if wanted.weights_path is not None or start is None:
+    yield from tell(ReferenceChosen(reference=Reference(weights_path=given).said(start)))
+    if given is not None or start is None:
         return None
     if state.config.resume_from is None and state.step == 0:  # the session still has them
         return (yield from perform(TrainingClient.save_sampler_weights, state.session, _NAME))
     return (yield from _copied(state.config, start))
 
 
-def _sampled(config: TrainingConfig, copy: SamplerWeights | None) -> SamplingConfig:
-    wanted = config.reference()
-    given = None if wanted is None else wanted.weights_path
-    return SamplingConfig(model=config.session.model, weights_path=given or (None if copy is None else copy.path))
+def _sampled(state: TrainingState[TrainingConfig], copy: SamplerWeights | None) -> SamplingConfig:
+    path = state.reference_path or (None if copy is None else copy.path)
+    return SamplingConfig(model=state.config.session.model, weights_path=path)
 
 
 def _delete(copy: SamplerWeights | None) -> Eff[object, Never, TrainingClient]:
@@ -103,5 +102,7 @@ def _gone(start: str) -> Callable[[TrainError], TrainError]:
 
 def _unknown(state: TrainingState[TrainingConfig]) -> InvalidRequest:
     path = state.config.resume_from
-    message = f"the run that saved {path} began with the weights of a checkpoint, and this backend did not keep which"
-    return InvalidRequest(message=message, fix="give sampler weights made from that checkpoint as reference_path")
+    message = f"the run that saved {path} is held against weights of which this backend did not keep the path"
+    return InvalidRequest(
+        message=message, fix="give them as reference_path: sampler weights, of what training began with"
+    )

@@ -83,6 +83,14 @@ def test_other_weights_can_be_named() -> None:
     assert losses(run)[0] != pytest.approx(math.log(2), abs=1e-3)
     assert run.events(ReferenceChosen)[0].reference == f"the sampler weights {other} (reference_path)"
     assert other in shelf.paths("weights")
+    for resume in checkpoints_in(run):  # whether the path is said again or not
+        resumed = fought(attrs.evolve(DUEL, resume_from=resume.path), shelf)
+        assert losses(resumed) == losses(run)[resume.step :]
+        assert resumed.events(ReferenceChosen) == run.events(ReferenceChosen)
+    shelf.drop(other)
+    error = fought(attrs.evolve(DUEL, resume_from=checkpoints_in(run)[0].path), shelf).outcome.failure()
+    assert isinstance(error, NotFound)
+    assert error.name == other
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -142,7 +150,7 @@ def test_where_no_metadata_are_kept_an_unknown_reference_is_refused_and_a_known_
     started = attrs.evolve(DUEL, start_from=taught_before(shelf).path)
     error = resumed(started).outcome.failure()
     assert isinstance(error, InvalidRequest)
-    assert "did not keep which" in error.message
+    assert "did not keep the path" in error.message
     assert "reference_path" in error.fix
     named = attrs.evolve(started, reference_path=fought(DUEL, shelf).outcome.unwrap().state.final_weights.path)
     assert isinstance(resumed(named).outcome, Success)
