@@ -40,6 +40,7 @@ from tests.kitchen.workflows import (
     test_preference,
 )
 from tests.kitchen.workflows.runs import Ran, on_nothing, ran, taught_before
+from tests.kitchen.workflows.test_reinforcement_async import paced
 
 Config: TypeAlias = TrainingConfig | FeedbackConfig
 Point: TypeAlias = tuple[str, int, float]
@@ -66,11 +67,13 @@ class Case:
     config: Config
     rows: tuple[Row, ...]
     tested: tuple[Row, ...] = ()
+    pace: tuple[int, int] = (0, 0)
 
     def run(self, shelf: Shelf, config: Config) -> Ran[Any, Any]:
         """Run it, with data of its own on the models of a shelf."""
         handlers: Handlers[EveryPort] = on_nothing(self.rows, self.tested, shelf=shelf, held=Blobs())
-        return ran(handlers, self.work(Context.start(config, run_id="evening")))
+        slow = paced(handlers, sampling=self.pace[0], training=self.pace[1]) if any(self.pace) else handlers
+        return ran(slow, self.work(Context.start(config, run_id="evening")))
 
     def resumed(self, shelf: Shelf, path: str) -> Ran[Any, Any]:
         """Run it again from a checkpoint."""
@@ -220,6 +223,8 @@ def test_so_it_does_with_any_configuration(data: st.DataObject, name: str) -> No
         "seed": data.draw(st.integers(0, 2), label="seed"),
         "warmup_steps": data.draw(st.integers(0, 3), label="warmup_steps"),
     }
+    if name == "reinforcement_async":
+        case = attrs.evolve(case, pace=data.draw(st.tuples(st.integers(0, 4), st.integers(0, 4)), label="pace"))
     if isinstance(case.config, FeedbackConfig):
         case = attrs.evolve(
             case, config=attrs.evolve(case.config, retraining=attrs.evolve(case.config.retraining, **changes))
