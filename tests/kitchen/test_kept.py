@@ -14,12 +14,15 @@ from crucible.kitchen.stages.supervised import SupervisedState
 MADE_AGAIN = {"config", "session", "tokenizer", "optimization", "num_examples", "data_digest", "batches", "reference"}
 """From the configuration, the rows and the model, before the first step."""
 
+OF_THE_PROCESS = {"divergence_told"}
+"""What each process says once."""
+
 SAVED_ELSEWHERE = {"checkpoint", "final_weights"}
 BY_WORKFLOW = {
     SupervisedState: {"data"},
     PreferenceState: {"pairs", "held_out"},
-    ReinforcementState: {"problems", "first_batch", "policy"},
-    DistillationState: {"prompts", "teachers", "answers", "lessons", "policy"},
+    ReinforcementState: {"problems", "first_batch", "policy", *OF_THE_PROCESS},
+    DistillationState: {"prompts", "teachers", "answers", "lessons", "policy", *OF_THE_PROCESS},
 }
 
 
