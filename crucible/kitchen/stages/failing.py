@@ -54,6 +54,6 @@ def _why(rolled: RolledOut, saved: str) -> InvalidRequest:
     most = next(iter(failed_alike(rolled.groups)))
     index = rolled.rows[most.group]
     row = "" if index is None else f", first with the row {in_short(base.problems[index])}"
-    message = f"{told}, {most.count} of them because: {most.error}{row}"
+    message = f"{told}, {most.count} of them because: {most.why}{row}"
     mend = "mend the environment or what it asks" + (", or raise max_failed_share" if rolled.num_finished else "")
     return InvalidRequest(message=message, fix=f"{mend}; {saved}", index=index)

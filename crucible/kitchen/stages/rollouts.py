@@ -204,7 +204,7 @@ def _failures(rolled: RolledOut) -> list[EpisodesFailed]:
         told.append(
             EpisodesFailed(
                 step=rolled.policy.step,
-                error=str(alike.error),
+                error=alike.why,
                 num_failed=alike.count,
                 row=index,
                 row_id=str(row.get("id", "")),

@@ -9,6 +9,7 @@ from crucible.train.environments.interface import EnvironmentFailed
 from crucible.train.environments.rollouts import GroupRollout
 
 _FIRST_WORDS = 8
+_LONGEST = 1000
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
@@ -25,6 +26,12 @@ class FailedAlike:
     error: EnvironmentFailed
     count: int
     group: int
+
+    @property
+    def why(self) -> str:
+        """What the first said, cut where it goes on for long: an error may quote a whole answer."""
+        said = str(self.error)
+        return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
 
 
 def failed_alike(groups: Sequence[GroupRollout[EnvironmentFailed]]) -> tuple[FailedAlike, ...]:

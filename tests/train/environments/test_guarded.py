@@ -9,6 +9,7 @@ from crucible.effects import Eff, Failure, Handlers, Success, fail, pure
 from crucible.train.environments import (
     EnvironmentFailed,
     EnvironmentGroup,
+    FailedAlike,
     Observation,
     StepResult,
     failed_alike,
@@ -115,3 +116,9 @@ def test_failures_are_counted_by_their_kind_the_most_frequent_first() -> None:
         ("it took 31 s: the disk was full at 12:01", 5, 1),
     ]
     assert failed_alike([]) == ()
+
+
+def test_a_failure_that_quotes_a_long_answer_is_cut() -> None:
+    long = FailedAlike(error=EnvironmentFailed(message="it cannot be read", cause="x" * 5000), count=1, group=0)
+    assert long.why.startswith("it cannot be read: xxx")
+    assert len(long.why) == 1001
