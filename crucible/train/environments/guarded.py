@@ -45,7 +45,9 @@ def raised(error: Exception) -> EnvironmentFailed:
     own = [frame for frame in frames if not frame.filename.startswith(_OURS) and "/lib/python" not in frame.filename]
     where = next(reversed(own or frames), None)
     place = "" if where is None else f" in {Path(where.filename).name}, line {where.lineno}"
-    return EnvironmentFailed(message=f"{type(error).__name__} was raised{place}", cause=error)
+    is_plain = isinstance(error, TypeError) and not own and str(error).endswith("is not iterable")
+    hint = " (it was given where a computation belongs: wrap a plain value in pure(...))" if is_plain else ""
+    return EnvironmentFailed(message=f"{type(error).__name__} was raised{place}{hint}", cause=error)
 
 
 @do

@@ -11,12 +11,14 @@ from crucible.train.environments import (
     EnvironmentGroup,
     FailedAlike,
     Observation,
+    ProblemEnv,
     StepResult,
     failed_alike,
     guarded,
     rollout_together,
 )
-from crucible.train.types import ModelInput
+from crucible.train.renderers import ChatTemplateRenderer
+from crucible.train.types import ByteTokenizer, Message, ModelInput
 from tests.effects.fakes import CrashError, crash, working
 
 
@@ -87,6 +89,16 @@ def test_what_a_handler_raises_goes_on_with_a_note_of_the_row() -> None:
     with pytest.raises(CrashError) as raised:
         working().run(guarded(Room(begin=lambda: crash("down")), of="row 3 {'q': 1}").start())
     assert "in the environment of row 3 {'q': 1}" in raised.value.__notes__
+
+
+def test_a_score_that_is_a_plain_number_is_told_how_to_be_a_computation() -> None:
+    score: Any = lambda text: 1.0  # noqa: E731  # what is wrong with it
+    asked = (Message(role="user", content="2+2?"),)
+    problem = ProblemEnv(messages=asked, renderer=ChatTemplateRenderer(ByteTokenizer()), score=score)
+    started = guarded(problem, of="row 3").start()
+    failed = Handlers.none().run(started.bind(lambda state: state.step(ByteTokenizer().encode("4")))).failure()
+    assert "wrap a plain value in pure(...)" in str(failed)
+    assert str(failed).endswith("'float' object is not iterable")
 
 
 # Kinds of failure
