@@ -21,6 +21,7 @@ from torch import Tensor
 from crucible.engine.durable import recover
 from crucible.engine.errors import CheckpointError, CheckpointNotFoundError
 from crucible.engine.lora import AdapterWeights
+from crucible.engine.peft_config import spec_of
 from crucible.engine.values import LoraSpec
 
 FORMAT = 1
@@ -117,7 +118,7 @@ def read_adapter(directory: Path) -> AdapterWeights:
     """Read the adapter of a checkpoint, of `Trainer.export_adapter`, or of peft.
 
     Raises:
-        CheckpointNotFoundError: none there. CheckpointError: damaged, or not plain LoRA.
+        CheckpointNotFoundError: none there. CheckpointError: damaged, or not plain LoRA (see `peft_config`).
     """
     from safetensors import SafetensorError, safe_open
 
@@ -126,10 +127,10 @@ def read_adapter(directory: Path) -> AdapterWeights:
         raise CheckpointNotFoundError(f"no adapter at {directory}: it needs {CONFIG} and {ADAPTER}")
     try:
         config = json.loads((directory / CONFIG).read_text())
+        spec = spec_of(config)
         with safe_open(directory / ADAPTER, "pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             tensors = _paired({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # not a mapping
-        spec = _spec_of(config)
         base, step = metadata.get("crucible_base", ""), int(metadata.get("crucible_step", "0"))
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:  # JSON that is another's too
         raise CheckpointError(f"the adapter at {directory} is damaged or no plain LoRA adapter: {error}") from error
@@ -192,15 +193,6 @@ def _peft_config(weights: AdapterWeights, base_name: str) -> dict[str, object]:
         "fan_in_fan_out": weights.fan_in_fan_out,
         "inference_mode": True,
     }
-
-
-def _spec_of(config: Mapping[str, Any]) -> LoraSpec:
-    variants = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
-    if config.get("peft_type") != "LORA" or any(config.get(variant) for variant in variants):
-        raise ValueError(f"only plain LoRA is read (peft_type LORA, none of {', '.join(variants)})")
-    target = config["target_modules"] or config.get("target_parameters") or ()
-    names = (target,) if isinstance(target, str) else tuple(target)
-    return LoraSpec(rank=config["r"], alpha=config["lora_alpha"], dropout=config.get("lora_dropout", 0.0), target=names)
 
 
 def _json(value: object) -> bytes:

@@ -13,6 +13,7 @@ from torch import Tensor
 from crucible.engine.values import Sampling
 
 _BELOW_ONE = 1 - 1e-12
+_LEAST_TEMPERATURE = float(np.finfo(np.float32).tiny)
 
 
 def uniforms(seed: int, prompt: int, sample: int, count: int) -> NDArray[np.float64]:
@@ -22,18 +23,30 @@ def uniforms(seed: int, prompt: int, sample: int, count: int) -> NDArray[np.floa
 
 
 def choose(logits_RV: Tensor, sampling: Sampling, uniform_R: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the chosen ids (R,) and their log-probabilities (R,) at temperature 1 over the whole vocabulary."""
+    """Return the chosen ids (R,) and their log-probabilities (R,) at temperature 1 over the whole vocabulary.
+
+    Where the logits of a row are no distribution (NaN, plus infinity, all minus infinity) its log-probability is NaN.
+    """
     logits_RV = logits_RV.float()
+    normaliser_R = logits_RV.logsumexp(dim=-1)
     if sampling.temperature == 0:
         chosen_R = logits_RV.argmax(dim=-1)
     elif sampling.top_k == -1 and sampling.top_p == 1:
-        chosen_R = _draw((logits_RV / sampling.temperature).softmax(dim=-1), uniform_R)
+        chosen_R = _draw(_tempered(logits_RV, sampling.temperature).softmax(dim=-1), uniform_R)
     else:
         values_RK, ids_RK = _candidates(logits_RV, sampling.top_k)
-        probs_RK = _nucleus((values_RK / sampling.temperature).softmax(dim=-1), sampling.top_p)
+        probs_RK = _nucleus(_tempered(values_RK, sampling.temperature).softmax(dim=-1), sampling.top_p)
         chosen_R = ids_RK.gather(1, _draw(probs_RK, uniform_R)[:, None])[:, 0]
-    scores_R = logits_RV.gather(1, chosen_R[:, None])[:, 0] - logits_RV.logsumexp(dim=-1)
-    return chosen_R, scores_R
+    scores_R = logits_RV.gather(1, chosen_R[:, None])[:, 0] - normaliser_R
+    return chosen_R, scores_R.masked_fill(~normaliser_R.isfinite(), torch.nan)
+
+
+def _tempered(logits_RK: Tensor, temperature: float) -> Tensor:
+    """Divide by the temperature, the best logit being 0, so that the quotient of no temperature above 0 is infinity there.
+
+    A temperature that no float32 holds is the least that one does: it chooses as greedily.
+    """
+    return (logits_RK - logits_RK.amax(dim=-1, keepdim=True)) / max(temperature, _LEAST_TEMPERATURE)
 
 
 def _candidates(logits_RV: Tensor, top_k: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ Letters: R rows still running, U distinct prompts, L length of the longest promp
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crucible.engine.choosing import choose, uniforms
+from crucible.engine.errors import NonFiniteLogitsError
 from crucible.engine.kv_cache import make_cache
 from crucible.engine.recurrent import OwnStates, attends, can_join, is_recurrent, joined
 from crucible.engine.stopping import StopRule
@@ -32,10 +34,12 @@ class Row:
 
     Args:
         prompt: ids.
+        prompt_index: its place in what was asked for.
         uniform: one draw for each token it may generate; its length is the most tokens it may have.
     """
 
     prompt: tuple[int, ...]
+    prompt_index: int
     uniform: NDArray[np.float64]
     tokens: list[int] = attrs.field(factory=list)
     logprobs: list[float] = attrs.field(factory=list)
@@ -90,7 +94,9 @@ class _Running:
 def new_row(prompt: tuple[int, ...], sampling: Sampling, *, prompt_index: int, sample_index: int, limit: int) -> Row:
     """Start a sample; `limit` is the context limit, which generation does not pass."""
     count = min(sampling.max_tokens, limit - len(prompt))
-    return Row(prompt=prompt, uniform=uniforms(sampling.seed, prompt_index, sample_index, count))
+    return Row(
+        prompt=prompt, prompt_index=prompt_index, uniform=uniforms(sampling.seed, prompt_index, sample_index, count)
+    )
 
 
 @torch.inference_mode()
@@ -100,6 +106,8 @@ def decode(model: Any, rows: Sequence[Row], sampling: Sampling, stop: StopRule, 
     Args:
         model: a transformers causal language model. Any: it has no useful static type.
         plain: every layer is full attention.
+
+    Raises: NonFiniteLogitsError, which names the prompt and the step.
     """
     for together in _batches(model, rows, plain=plain):
         running, logits_RV = _prefill(model, together, plain=plain)
@@ -194,6 +202,8 @@ def _extend(running: _Running, logits_RV: Tensor, sampling: Sampling, stop: Stop
     uniform_R = torch.tensor([row.uniform[len(row.tokens)] for row in running.rows], dtype=torch.float64)
     tokens_R, logprobs_R = choose(logits_RV, sampling, uniform_R)
     for row, token, logprob in zip(running.rows, tokens_R.tolist(), logprobs_R.tolist(), strict=True):
+        if math.isnan(logprob):
+            raise NonFiniteLogitsError(row.prompt_index, len(row.tokens))
         row.tokens.append(token)
         row.logprobs.append(logprob)
         row.stopped = stop.stops(row.tokens)

@@ -17,6 +17,7 @@ EngineError
  |    +-- NoGradientError      optim_step before forward_backward
  |    +-- NonFiniteGradientError
  +-- SamplingError             an argument of `Sampler.sample` that cannot be met
+ +-- NonFiniteLogitsError      the model gives no distribution of the next token
  +-- CheckpointError           a checkpoint could not be written or is damaged
       +-- CheckpointNotFoundError
       +-- CheckpointMismatchError
@@ -129,6 +130,24 @@ class NonFiniteGradientError(StepError):
 
 class SamplingError(EngineError):
     """An argument of `Sampler.sample` cannot be met."""
+
+
+class NonFiniteLogitsError(EngineError):
+    """The model's logits are NaN, infinite, or minus infinity for every token: there is nothing to sample or to score.
+
+    Attributes:
+        index: position of the prompt or sequence in what was asked for.
+        place: how many tokens were generated before (sampling), None where a sequence was scored.
+    """
+
+    def __init__(self, index: int, place: int | None = None) -> None:
+        where = f"sequence {index}" if place is None else f"prompt {index} after {place} generated tokens"
+        super().__init__(
+            f"the model has no next-token distribution (its logits are NaN or infinite) for {where}: "
+            "the weights or the adapter are damaged, or overflow in this precision; use an earlier checkpoint, or float32"
+        )
+        self.index = index
+        self.place = place
 
 
 class CheckpointError(EngineError):

@@ -7,15 +7,22 @@ between two tokens can still go either way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crucible.engine.attention import use_packed_attention
-from crucible.engine.batch import Limits, check_examples, split
-from crucible.engine.errors import EmptyBatchError, InvalidExampleError, SamplingError, SequenceTooLongError
+from crucible.engine.batch import Limits, MicroBatch, check_examples, split
+from crucible.engine.errors import (
+    EmptyBatchError,
+    InvalidExampleError,
+    NonFiniteLogitsError,
+    SamplingError,
+    SequenceTooLongError,
+)
 from crucible.engine.loading import LoadedModel
 from crucible.engine.lora import AdapterWeights, adapted, share_tree
 from crucible.engine.losses import CROSS_ENTROPY
@@ -77,6 +84,7 @@ class Sampler:
 
         Raises:
             EmptyBatchError, InvalidExampleError, SequenceTooLongError: the prompts. SamplingError: num_samples.
+            NonFiniteLogitsError: what the model gives is no distribution; names the prompt and the step.
         """
         from crucible.engine.decoding import decode, new_row
 
@@ -97,8 +105,10 @@ class Sampler:
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float | None]]:
         """Return the natural log-probability of each token given those before it; the first of each is None.
 
+        A token that cannot be has minus infinity; none ever has NaN.
+
         Raises:
-            EmptyBatchError, InvalidExampleError, SequenceTooLongError.
+            EmptyBatchError, InvalidExampleError, SequenceTooLongError; NonFiniteLogitsError, which names the sequence.
         """
         tokens = self._checked(sequences, self._loaded.max_length)
         longer = [one for one in tokens if len(one) > 1]
@@ -107,8 +117,11 @@ class Sampler:
             examples = [_as_example(one) for one in longer]
             checked = check_examples(examples, CROSS_ENTROPY, self._setting.limits, "all")
             with torch.inference_mode():
-                scored = list(run_pass(self._setting, checked, lambda _, terms_T: terms_T, backward=False).logprobs)
+                scored = list(run_pass(self._setting, checked, _nothing, backward=False).logprobs)
         found = iter(scored)
+        for index, row in zip((i for i, one in enumerate(tokens) if len(one) > 1), scored, strict=True):
+            if any(map(math.isnan, row)):
+                raise NonFiniteLogitsError(index)
         return [[None, *(next(found) if len(one) > 1 else ())] for one in tokens]
 
     def top_logprobs(self, sequences: Sequence[Sequence[int]], num_top: int) -> list[list[list[tuple[int, float]]]]:
@@ -119,6 +132,7 @@ class Sampler:
 
         Raises:
             EmptyBatchError, InvalidExampleError, SequenceTooLongError: the sequences. SamplingError: num_top.
+            NonFiniteLogitsError: names the sequence.
         """
         if num_top < 1:
             raise SamplingError(f"num_top must be at least 1, got {num_top}")
@@ -133,6 +147,9 @@ class Sampler:
             for batch in split(check_examples(examples, CROSS_ENTROPY, limits, "all"), limits, device):
                 ids_TK, logprobs_TK = row_top_logprobs(self._setting.model, batch.row, batch.places_T, num_top)
                 rows = zip(ids_TK.tolist(), logprobs_TK.tolist(), strict=True)
+                if bool(logprobs_TK.isnan().any()):
+                    bad = int(batch.owner_T[logprobs_TK.isnan().any(dim=1)][0])
+                    raise NonFiniteLogitsError(longer[batch.members[bad]])
                 for member in batch.members:
                     index = longer[member]
                     for place in range(1, len(tokens[index])):
@@ -151,6 +168,11 @@ class Sampler:
             if min(sequence) < 0 or max(sequence) >= self._loaded.vocab_size:
                 raise InvalidExampleError(index, f"has an id outside the vocabulary of {self._loaded.vocab_size}")
         return checked
+
+
+def _nothing(batch: MicroBatch, logprobs_T: Tensor) -> Tensor:
+    """Take no loss of logprobs that are only asked for."""
+    return torch.zeros_like(logprobs_T)
 
 
 def _as_example(sequence: tuple[int, ...]) -> Example:

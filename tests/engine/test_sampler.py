@@ -1,5 +1,6 @@
 """Sampling: greedy is transformers' generate, draws follow the distribution, stops stop, batches do not matter."""
 
+import math
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from crucible.engine import (
     EmptyBatchError,
     InvalidExampleError,
     LoadedModel,
+    NonFiniteLogitsError,
     Sampler,
     Sampling,
     SamplingError,
@@ -265,3 +267,54 @@ class TestSmolLM:
         sampler = Sampler(smollm, read_adapter(tmp_path / "checkpoint"))
         (sample,) = sampler.sample([ids[:5]], Sampling(max_tokens=4, temperature=0))[0]
         assert "Cru" in smollm.tokenizer.decode(list(sample.tokens))
+
+
+class TestNumbersThatAreNone:
+    @pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-45, 1e-38, 1e-10])
+    @pytest.mark.parametrize("limits", [{}, {"top_k": 3}, {"top_p": 0.9}, {"top_k": 10_000}])
+    def test_the_least_temperatures_choose_the_best_token(self, temperature: float, limits: dict[str, Any]) -> None:
+        logits = torch.randn(64, 300, generator=torch.Generator().manual_seed(0)) * 20
+        sampling = Sampling(max_tokens=1, temperature=temperature, **limits)
+        chosen, logprobs = choose(logits, sampling, torch.tensor(uniforms(1, 0, 0, 64)))
+        assert torch.equal(chosen, logits.argmax(-1))
+        assert torch.allclose(logprobs, logits.log_softmax(-1).amax(-1), atol=1e-4)
+
+    def test_logits_of_minus_infinity_are_impossible_tokens_at_any_temperature(self) -> None:
+        logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]]).repeat(200, 1)
+        for temperature in (1e-38, 0.5, 1.0, 1e30):
+            sampling = Sampling(max_tokens=1, temperature=temperature)
+            chosen, logprobs = choose(logits, sampling, torch.tensor(uniforms(1, 0, 0, 200)))
+            assert set(chosen.tolist()) <= {1, 2}
+            assert logprobs.isfinite().all()
+
+    @pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+    @pytest.mark.parametrize("temperature", [0.0, 1.0])
+    def test_a_model_without_a_distribution_is_an_error_of_prompt_and_step(
+        self, odd: float, temperature: float
+    ) -> None:
+        loaded = tiny_model()
+        sampling = Sampling(max_tokens=4, temperature=temperature, stop_on_eos=False, seed=11)
+        (fine,) = Sampler(loaded).sample([(5, 6)], sampling)[0]
+        assert fine.tokens[0] not in (5, 6)
+        loaded.model.get_input_embeddings().weight.data[fine.tokens[0]] = odd
+        with pytest.raises(NonFiniteLogitsError, match="prompt 0 after 1 generated tokens") as caught:
+            Sampler(loaded).sample([(5, 6)], sampling)
+        assert (caught.value.index, caught.value.place) == (0, 1)
+        bad = (5, fine.tokens[0], 6)
+        for asked in (
+            lambda: Sampler(loaded).logprobs([(5, 6), bad]),
+            lambda: Sampler(loaded).top_logprobs([(5, 6), bad], 2),
+        ):
+            with pytest.raises(NonFiniteLogitsError, match="sequence 1"):
+                asked()
+
+    def test_a_token_that_cannot_be_has_minus_infinity(self) -> None:
+        loaded = tiny_model()
+        head = torch.nn.Linear(64, VOCAB)
+        head.weight.data = loaded.model.lm_head.weight.data
+        head.bias.data = torch.zeros(VOCAB).index_fill_(0, torch.tensor([7]), -torch.inf)
+        loaded.model.lm_head = head
+        ((_, first, second),) = Sampler(loaded).logprobs([(5, 7, 6)])
+        assert first == -math.inf
+        assert second is not None
+        assert math.isfinite(second)
