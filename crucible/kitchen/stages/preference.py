@@ -1,5 +1,6 @@
 """The stages of preference learning: pairs of answers, the reference's view of them, and steps on a preference loss."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Never, TypeAlias
 
@@ -178,11 +179,24 @@ def compute_reference_logprobs(
     held_out = state.held_out or PreferencePairs.unseen(())
     data = (*state.pairs.sequences, *held_out.sequences)
     scores = yield from with_reference(state, lambda session: sequence_scores(session, data, config.reference_batch))
+    yield from from_result(_known(scores, num_data=len(state.pairs.data)))
     size = len(state.pairs.sequences)
     scored = attrs.evolve(state, pairs=attrs.evolve(state.pairs, reference_N=scores[:size]))
     if state.held_out is not None:
         scored = attrs.evolve(scored, held_out=attrs.evolve(state.held_out, reference_N=scores[size:]))
     return context.to(scored)
+
+
+def _known(scores: Sequence[float], *, num_data: int) -> Result[None, TrainError]:
+    """Refuse a reference that has no log-probability of some sequence: no loss has a value there."""
+    index = next((index for index, score in enumerate(scores) if not math.isfinite(score)), None)
+    if index is None:
+        return Success(None)
+    pair = index // 2 if index < num_data else None
+    side = ("chosen", "rejected")[index % 2]
+    where = f"sequence {index} (baselines, held-out pairs)" if pair is None else f"the {side} answer of pair {pair}"
+    message = f"the reference gives {where} the log-probability {scores[index]}"
+    return Failure(InvalidRequest(message=message, fix="leave that pair out, or take another reference", index=pair))
 
 
 @do

@@ -1,7 +1,7 @@
 """A loss, a gradient, a reward or a score that is NaN or infinite is an error where it comes in, in every workflow."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -177,6 +177,22 @@ def test_a_reward_that_is_no_number_is_a_failed_episode_and_no_reward(value: flo
     assert sum(each.num_failed for each in done.events(EnvironmentPlayed)) == config.group_size
     told = [event.metrics for event in rounds] + [event.metrics for event in done.events(ReinforcementStep)]
     assert all(math.isfinite(value) for metrics in told for value in metrics.values())
+
+
+# References
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_reference_without_a_log_probability_names_the_pair(value: float) -> None:
+    def spoilt(rows: Sequence[Sequence[float | None]]) -> tuple[Sequence[float | None], ...]:
+        return (*rows[:3], (*rows[3][:-1], value), *rows[4:])
+
+    handlers = meddling(
+        on_nothing(DUELS), lambda call: call.name == "SamplingClient.compute_logprobs", changing(object, 1, spoilt)
+    )
+    config = PreferenceConfig(**COMMON)
+    error = ran(handlers, preference(Context.start(config, run_id="evening"))).outcome.failure()
+    assert f"the reference gives the rejected answer of pair 1 the log-probability {value}" in str(error)
 
 
 # Judges

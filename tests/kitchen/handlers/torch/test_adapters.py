@@ -1,5 +1,6 @@
 """What training saves for sampling is an adapter that `peft` reads, with the same meaning."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from crucible.train.types import (
     ModelInput,
     SamplerWeights,
     SamplingConfig,
+    SamplingParams,
     SessionConfig,
     TensorData,
 )
@@ -84,6 +86,38 @@ def test_peft_gives_the_same_log_probabilities(
     assert list(ours[1:]) == pytest.approx(theirs, abs=1e-4)
     assert list(seen) == pytest.approx(theirs, abs=0.05)  # bfloat16, where the machine has instructions for it
     assert sum(one or 0.0 for one in ours) > sum(one or 0.0 for one in plain) + 1
+
+
+def test_adapters_that_would_be_misread_or_hold_nan_are_failures_of_the_port(
+    shared_backend: TorchBackend, tiny_folder: str
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    handlers = TrainingClient.handled_by(TorchTraining(shared_backend)) | SamplingClient.handled_by(
+        TorchSampling(shared_backend)
+    )
+    saved, _ = handlers.run(learned(tiny_folder, LORAS[0], "damaged")).unwrap()
+    config = Path(saved.path) / "adapter_config.json"
+    plain = config.read_text()
+    config.write_text(json.dumps({**json.loads(plain), "init_lora_weights": "pissa"}))
+    misread = handlers.run(scored(SamplingConfig(model=tiny_folder, weights_path=saved.path))).failure()
+    assert "init_lora_weights is 'pissa'" in str(misread)
+    assert "convert it" in str(misread)
+    config.write_text(plain)
+    tensors = load_file(Path(saved.path) / "adapter_model.safetensors")
+    save_file(
+        {name: torch.full_like(one, torch.nan) for name, one in tensors.items()},
+        Path(saved.path) / "adapter_model.safetensors",
+    )
+    broken = SamplingConfig(model=tiny_folder, weights_path=saved.path)
+    assert "logits are NaN or infinite) for sequence 0" in str(handlers.run(scored(broken)).failure())
+    sampling = perform(SamplingClient.start_session, broken).bind(
+        lambda session: perform(
+            SamplingClient.sample, session, [ModelInput.from_tokens(TOKENS)], SamplingParams(max_tokens=3)
+        )
+    )
+    assert "for prompt 0 after 0 generated tokens" in str(handlers.run(sampling).failure())
 
 
 @pytest.mark.slow
