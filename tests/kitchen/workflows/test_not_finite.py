@@ -185,7 +185,7 @@ def test_a_reward_that_is_no_number_is_a_failed_episode_and_no_reward(value: flo
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_a_reference_without_a_log_probability_names_the_pair(value: float) -> None:
     def spoilt(rows: Sequence[Sequence[float | None]]) -> tuple[Sequence[float | None], ...]:
-        return (*rows[:3], (*rows[3][:-1], value), *rows[4:])
+        return (*rows[:3], (None, *(value for _ in rows[3][1:])), *rows[4:])
 
     handlers = meddling(
         on_nothing(DUELS), lambda call: call.name == "SamplingClient.compute_logprobs", changing(object, 1, spoilt)
