@@ -44,7 +44,7 @@ GIVEN_BACK = {
 # Losses and environments hold the numbers of a whole batch; they check their settings alone.
 OF_A_BATCH = {
     *("Kto", "KtoOnPairs", "ClippedSurrogate", "Gspo", "Dpo", "Ipo", "SimPo", "Orpo", "BradleyTerry"),
-    *("ProblemEnv", "EnvironmentGroup", "ToolTask", "Optimization", "Loss"),
+    *("ProblemEnv", "EnvironmentGroup", "ToolTask", "Optimization", "Loss", "Sent"),
 }
 # What checks itself as a whole, in its own words.
 BY_ITSELF = {

@@ -17,7 +17,7 @@ from crucible.train.errors import (
     Unsupported,
 )
 from crucible.train.finite import finite_data, not_finite
-from crucible.train.types import AdamParams, Datum, ForwardBackwardOutput, TensorData
+from crucible.train.types import Datum, ForwardBackwardOutput, TensorData
 
 if TYPE_CHECKING:
     import tinker.types as wire
@@ -107,21 +107,6 @@ def with_something_trained(batch: Batch) -> Result[Batch, TrainError]:
         return Success(batch)
     fix = "look at the weights: at least one position must have a weight other than 0"
     return Failure(InvalidRequest(message="no token of this batch is trained on", fix=fix))
-
-
-def checked_adam(adam: AdamParams) -> Result[AdamParams, TrainError]:
-    """Give the settings of a step when an optimizer can take them.
-
-    >>> str(checked_adam(AdamParams(beta1=1.0)).failure())
-    'beta1 is 1.0: it must be at least 0 and below 1'
-    """
-    for name, value in (("beta1", adam.beta1), ("beta2", adam.beta2)):
-        if not 0 <= value < 1:
-            return Failure(InvalidRequest(message=f"{name} is {value}", fix="it must be at least 0 and below 1"))
-    for name, value in (("eps", adam.eps), ("weight_decay", adam.weight_decay)):
-        if not 0 <= value < math.inf:
-            return Failure(InvalidRequest(message=f"{name} is {value}", fix="it must be at least 0"))
-    return Success(adam)
 
 
 def trained_of(datum: Datum) -> tuple[bool, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.tinkex.backend import TinkerBackend
-from crucible.kitchen.handlers.tinkex.batches import Batch, checked_adam, with_something_trained
+from crucible.kitchen.handlers.tinkex.batches import Batch, with_something_trained
 from crucible.kitchen.handlers.tinkex.checkpoints import Checkpoints
 from crucible.kitchen.handlers.tinkex.custom_loss import send_custom_loss
 from crucible.kitchen.handlers.tinkex.errors import About
@@ -192,9 +192,7 @@ class TinkerTraining(TrainingClient, CustomLossClient):
         self, session: TrainingSession, adam: AdamParams
     ) -> Result[Future[OptimStepOutput], TrainError]:
         """Send an optimizer step."""
-        return self._find(session.id).bind(
-            lambda opened: checked_adam(adam).map(lambda _: send_step(self._backend, opened, adam))
-        )
+        return self._find(session.id).map(lambda opened: send_step(self._backend, opened, adam))
 
     async def await_(self, future: Future[T]) -> Result[T, TrainError]:
         """Wait for what was sent. When the time is up the request goes on, and may be awaited again."""
