@@ -37,7 +37,8 @@ def save_checkpoint(context: Context[S]) -> Do[TrainError, TrainingClient, Conte
     """Save weights, optimizer and random state under the number of the step, with all that the run adds up."""
     state, name = context.state, checkpoint_name(context.state)
     metadata = {**keep(state), PLACE: name}
-    checkpoint = yield from perform(TrainingClient.save_checkpoint, state.session, name, metadata=metadata)
+    saved = yield from perform(TrainingClient.save_checkpoint, state.session, name, metadata=metadata)
+    checkpoint = attrs.evolve(saved, step=state.step)  # a backend that keeps no metadata counts from the resume
     yield from tell(CheckpointSaved(step=checkpoint.step, path=checkpoint.path))
     return context.to(attrs.evolve(state, checkpoint=checkpoint))
 
@@ -47,7 +48,7 @@ def save_final_weights(context: Context[S]) -> Do[TrainError, TrainingClient, Co
     """Save the trained weights for sampling: the artifact of the run."""
     state = context.state
     weights = yield from perform(TrainingClient.save_sampler_weights, state.session, "final_weights")
-    yield from tell(ArtifactSaved(kind="sampler_weights", path=weights.path, step=weights.step))
+    yield from tell(ArtifactSaved(kind="sampler_weights", path=weights.path, step=state.step))
     return context.to(attrs.evolve(state, final_weights=weights))
 
 

@@ -7,7 +7,7 @@ import attrs
 
 from crucible.train.types import AdamParams, Datum, LossFn, TensorData
 
-Lack: TypeAlias = Literal["prompt_logprobs", "top_logprobs", "negative_weights", "grad_norm"]
+Lack: TypeAlias = Literal["prompt_logprobs", "top_logprobs", "negative_weights", "grad_norm", "metadata"]
 
 _LEAST = 1e-9
 
@@ -27,7 +27,7 @@ class Deviations:
         averages: as SkyRL 0.4.0 on JAX: the loss of each sequence is divided by the sum of its weights, at least 1e-9 (of a
             policy loss by its positions), and the gradient of a step by the number of its sequences.
         lacks: scores of a text and the likeliest tokens are refused; weights below 0 are taken for 0; a step does not tell
-            the norm of its gradient.
+            the norm of its gradient; what is to be kept with a checkpoint is forgotten.
     """
 
     averages: bool = False

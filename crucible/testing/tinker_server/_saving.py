@@ -27,7 +27,8 @@ async def save_weights(work: Work, ask: Ask) -> Json:
 
         def shelved(place: str) -> Json:
             saved = _saved(model, "weights", name, place)
-            path = work.state.shelf.put(saved.with_notes(request.user_metadata, expires_at))
+            notes = None if "metadata" in work.deviations.lacks else request.user_metadata
+            path = work.state.shelf.put(saved.with_notes(notes, expires_at))
             return {"path": path, "type": "save_weights"}
 
         return done.map(lambda checkpoint: shelved(checkpoint.path))

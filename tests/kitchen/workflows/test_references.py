@@ -14,8 +14,13 @@ from crucible.kitchen.stage import pure_stage
 from crucible.kitchen.stages.preference import PreferenceConfig, PreferenceLossName
 from crucible.kitchen.stages.supervised import SupervisedState
 from crucible.kitchen.workflows import preference, reinforcement, reinforcement_async, supervised
-from crucible.telemetry.events import PreferenceStep, ReferenceChosen, ReinforcementStep
-from crucible.testing.tinker_server import serve
+from crucible.telemetry.events import (
+    PreferenceStep,
+    ReferenceChosen,
+    ReinforcementStep,
+    RunResumed,
+)
+from crucible.testing.tinker_server import Deviations, serve
 from crucible.train.errors import InvalidRequest, NonFiniteLoss, NotFound
 from crucible.train.types import ByteTokenizer, TrainingSession
 from tests.kitchen.fakes import call_number, fails_with, meddling
@@ -207,3 +212,19 @@ def test_on_a_server_too_the_reference_is_where_training_began() -> None:
         assert losses(resumed) == losses(whole)[1:]
         assert sessions_left_open(resumed.log) == []
     assert len(shelf.paths("weights")) == 3  # the final ones
+
+
+def test_on_a_server_that_keeps_no_metadata_a_run_goes_on_at_its_place_and_says_what_is_missing() -> None:
+    shelf = Shelf()
+    with serve(noop.all(shelf=shelf), models=["noop"], faults=[Deviations(lacks=["metadata"])]) as server:
+        remote = tinkex.TinkerConfig(base_url=server.url, api_key=server.api_key, tokenizer=ByteTokenizer())
+        handlers = arenas.handlers_of() | tinkex.remote(remote)
+        config = attrs.evolve(ROUNDS, save_every=1, epochs=1)
+        whole = arenas.played(RL["in turn"], config, handlers)
+        first = checkpoints_in(whole)[0]
+        resumed = arenas.played(RL["in turn"], attrs.evolve(config, resume_from=first.path), handlers)
+    assert kls(resumed) == pytest.approx(kls(whole)[1:])
+    assert "failing_rounds" in resumed.events(RunResumed)[0].missing
+    assert [event.step for event in checkpoints_in(resumed)] == [event.step for event in checkpoints_in(whole)][1:]
+    steps = [event.step for event in resumed.events(ReinforcementStep)]
+    assert steps == [event.step for event in whole.events(ReinforcementStep)][1:]
