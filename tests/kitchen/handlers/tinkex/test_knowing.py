@@ -54,13 +54,14 @@ def test_a_server_is_probed_once_for_each_version(server: Server, cache: Path) -
     assert seen(attrs.evolve(config, probe="always")).known_by == "probed"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": "v", "time": 1e18, "found": {"$attrs": "no.such"}}'])
-def test_a_cache_that_cannot_be_read_costs_a_probe(server: Server, cache: Path, text: str) -> None:
+def test_a_cache_that_cannot_be_read_costs_a_probe(server: Server, cache: Path) -> None:
     config = config_of(server)
     seen(config)
     (file,) = cache.iterdir()
-    file.write_text(text, "utf-8")
-    assert knowing.known(config, "noop") is None
+    assert knowing.known(config, "noop") is not None
+    for text in ("", "[]", "{}", '{"version": "v", "time": 1e18, "found": {"$attrs": "no.such"}}'):
+        file.write_text(text, "utf-8")
+        assert knowing.known(config, "noop") is None
 
 
 def test_what_is_old_is_found_out_again_and_thrown_away(server: Server, cache: Path) -> None:

@@ -70,7 +70,6 @@ def told(handlers: Handlers[EveryPort], workflow: Any, config: object, event: ty
     ("workflow", "config", "event", "rows"),
     [
         (preference, PreferenceConfig(**COMMON), PreferenceStep, PAIRS),
-        (preference, PreferenceConfig(**COMMON, loss="kto"), PreferenceStep, PAIRS),
         (supervised, SupervisedConfig(**COMMON), TrainingStep, ROWS),
         (
             distillation,
@@ -85,7 +84,7 @@ def told(handlers: Handlers[EveryPort], workflow: Any, config: object, event: ty
             RIDDLES,
         ),
     ],
-    ids=["dpo", "kto", "supervised", "distillation", "grpo"],
+    ids=["dpo", "supervised", "distillation", "grpo"],
 )
 def test_a_workflow_trains_as_where_losses_are_sums(
     workflow: Any, config: object, event: type[Any], rows: Sequence[Row]
