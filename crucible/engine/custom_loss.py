@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crucible.engine.batch import CheckedExample, MicroBatch, split
 from crucible.engine.errors import LossError, NonFiniteLossError
-from crucible.engine.passes import Setting, TokenTerms, run_pass, spread
+from crucible.engine.passes import Setting, TokenTerms, no_loss, run_pass, spread
 from crucible.engine.values import Example, LossOutput
 
 CustomLoss: TypeAlias = Callable[[list[Tensor]], tuple[Tensor, Mapping[str, float]]]
@@ -72,7 +72,7 @@ def run_custom(
     else:
         before = generator.get_state()
         with torch.no_grad():
-            scored = run_pass(setting, checked, lambda _, logprobs_T: logprobs_T, backward=False)
+            scored = run_pass(setting, checked, no_loss, backward=False)
         found.append(linearise(scored.logprobs, fn))
         generator.set_state(before)
         run_pass(setting, checked, found[0].terms, backward=True)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from crucible.engine.attention import use_packed_attention
-from crucible.engine.batch import Limits, MicroBatch, check_examples, split
+from crucible.engine.batch import Limits, check_examples, split
 from crucible.engine.errors import (
     EmptyBatchError,
     InvalidExampleError,
@@ -26,7 +26,7 @@ from crucible.engine.errors import (
 from crucible.engine.loading import LoadedModel
 from crucible.engine.lora import AdapterWeights, adapted, share_tree
 from crucible.engine.losses import CROSS_ENTROPY
-from crucible.engine.passes import Setting, run_pass
+from crucible.engine.passes import Setting, no_loss, run_pass
 from crucible.engine.scoring import row_top_logprobs
 from crucible.engine.stopping import stop_rule
 from crucible.engine.trial import can_pack, require_decoding
@@ -117,7 +117,7 @@ class Sampler:
             examples = [_as_example(one) for one in longer]
             checked = check_examples(examples, CROSS_ENTROPY, self._setting.limits, "all")
             with torch.inference_mode():
-                scored = list(run_pass(self._setting, checked, _nothing, backward=False).logprobs)
+                scored = list(run_pass(self._setting, checked, no_loss, backward=False).logprobs)
         found = iter(scored)
         for index, row in zip((i for i, one in enumerate(tokens) if len(one) > 1), scored, strict=True):
             if any(map(math.isnan, row)):
@@ -168,11 +168,6 @@ class Sampler:
             if min(sequence) < 0 or max(sequence) >= self._loaded.vocab_size:
                 raise InvalidExampleError(index, f"has an id outside the vocabulary of {self._loaded.vocab_size}")
         return checked
-
-
-def _nothing(batch: MicroBatch, logprobs_T: Tensor) -> Tensor:
-    """Take no loss of logprobs that are only asked for."""
-    return torch.zeros_like(logprobs_T)
 
 
 def _as_example(sequence: tuple[int, ...]) -> Example:

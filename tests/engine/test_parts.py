@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from crucible.engine import Adam, Example, LoadedModel, Trainer
+from crucible.engine import Adam, Example, LoadedModel, NonFiniteLossError, Trainer
 from crucible.engine.losses import LOSSES, MAX_LOG_RATIO
+from crucible.kitchen.handlers.torch.custom_loss import train_on_custom_loss
 from crucible.train.algorithms import stable
+from crucible.train.algorithms.preference import Dpo, Pairs
+from crucible.train.types import Datum, ModelInput
 from tests.engine.tiny import LORA, VOCAB, example, tiny_model
 
 POLICY = ("importance_sampling", "ppo", "cispo", "dro")
@@ -205,7 +208,7 @@ def test_the_engine_and_the_algorithms_have_one_bound() -> None:
 
 
 def test_a_loss_that_no_float32_holds_names_its_example_and_trains_nothing() -> None:
-    from crucible.engine import NoGradientError, NonFiniteLossError
+    from crucible.engine import NoGradientError
 
     good = Example(tokens=(4,), loss_inputs={"target_tokens": (5,), "logprobs": (-6.0,), "advantages": (1.0,)})
     trainer = learned(1000)
@@ -216,3 +219,22 @@ def test_a_loss_that_no_float32_holds_names_its_example_and_trains_nothing() -> 
         assert caught.value.examples == (1,)
         with pytest.raises(NoGradientError):
             trainer.optim_step(Adam())
+
+
+def test_a_rejected_answer_that_cannot_be_trains_nothing_and_breaks_nothing() -> None:
+    loaded = tiny_model()
+    head = torch.nn.Linear(64, VOCAB)
+    head.weight.data = loaded.model.lm_head.weight.data
+    head.bias.data = torch.zeros(VOCAB).index_fill_(0, torch.tensor([7]), -torch.inf)
+    loaded.model.lm_head = head
+    pair = [Example(tokens=(4, 5), loss_inputs={"target_tokens": (5, last), "weights": (0.0, 1.0)}) for last in (6, 7)]
+    dpo = Dpo(pairs=Pairs(weights_NT=((0.0, 1.0),) * 2), beta=0.5)
+    data = [Datum(model_input=ModelInput.from_tokens(one.tokens), loss_fn_inputs={}) for one in pair]
+    for micro_batch_tokens in (1, 1000):
+        trainer = Trainer(loaded, LORA, micro_batch_tokens=micro_batch_tokens)
+        output = train_on_custom_loss(trainer, pair, data, dpo)
+        assert (output.loss, output.logprobs[1][1]) == (0.0, -math.inf)
+        assert gradients(trainer).isfinite().all()
+        assert trainer.optim_step(Adam()).grad_norm == 0
+        with pytest.raises(NonFiniteLossError, match="examples 0"):
+            train_on_custom_loss(trainer, pair[::-1], data, dpo)

@@ -31,7 +31,9 @@ def train_on_custom_loss(
             raise _raised(checked.failure())
         output = checked.unwrap()
         found.append(output)
-        terms = [(row * row.new_tensor(slopes)).sum() for row, slopes in zip(logprobs, output.gradients, strict=True)]
+        slopes = [row.new_tensor(own) for row, own in zip(logprobs, output.gradients, strict=True)]
+        # A token of probability 0 whose slope is 0 adds nothing: 0 * -inf would be NaN.
+        terms = [torch.where(own == 0, 0.0, row * own).sum() for row, own in zip(logprobs, slopes, strict=True)]
         return torch.stack(terms).sum(), output.metrics
 
     done = trainer.forward_backward_custom(examples, linear)
