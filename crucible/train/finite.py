@@ -7,14 +7,20 @@ from crucible.effects import Failure, Result, Success
 from crucible.train.errors import BackendFailed, NonFiniteLoss, TrainError
 from crucible.train.types import Datum, ForwardBackwardOutput, OptimStepOutput
 
+LARGEST = 3.4028235e38
+"""The largest number that a backend can be sent. Sums and means of as many as there are stay far from overflow."""
+
 
 def not_finite(numbers: Mapping[str, float]) -> str | None:
-    """Say which of some named numbers is NaN or infinite first, or None where all are finite.
+    """Say which of some named numbers is first NaN, infinite, or more than a float32 holds; None where all are fine.
 
     >>> not_finite({"accuracy": 1.0, "reward": math.nan}), not_finite({"accuracy": 1.0})
     ('reward is nan', None)
     """
-    return next((f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)), None)
+    for name, value in numbers.items():
+        if not abs(value) <= LARGEST:
+            return f"{name} is {value}" + (", more than a float32 holds" if math.isfinite(value) else "")
+    return None
 
 
 def finite_data(data: Sequence[Datum]) -> Result[None, NonFiniteLoss]:

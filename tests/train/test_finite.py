@@ -56,6 +56,7 @@ def test_a_norm_that_is_not_told_is_no_error_and_one_that_is_no_number_is() -> N
 def test_the_first_of_some_numbers_that_is_none_is_named() -> None:
     assert not_finite({}) is None
     assert not_finite({"a": 1.0, "b": -math.inf, "c": math.nan}) == "b is -inf"
+    assert not_finite({"a": 3.4e38, "b": -1e300}) == "b is -1e+300, more than a float32 holds"
 
 
 @attrs.frozen
