@@ -73,7 +73,7 @@ class TrainingState(Generic[C_co]):
 
     `step` counts finished optimizer steps, `step_before` what it was before the last update (which may take several), and
     `batches_done` the batches that were drawn and used: where a resumed run goes on. `data_digest` tells the rows from others.
-    `why_no_step` says of the last batch that taught nothing why it did not. `metrics` are of the weights at `measured_step`, None
+    `had_gradient` tells whether any step had one; `why_no_step` says of the last batch that taught nothing why it did not. `metrics` are of the weights at `measured_step`, None
     before the first measurement. `started_from` is the checkpoint whose weights training began with, None for fresh adapters;
     `reference_path` are the sampler weights that it is held against in their place, `reference` is a copy of them while it is.
 
@@ -92,6 +92,7 @@ class TrainingState(Generic[C_co]):
     num_examples: int
     data_digest: str = ""
     batches: tuple[tuple[int, ...], ...] = ()
+    had_gradient: bool = attrs.field(default=False, metadata=KEPT)
     why_no_step: str = attrs.field(default="", metadata=KEPT)
     epoch_loss: float = attrs.field(default=0.0, metadata=KEPT)
     epoch_steps: int = attrs.field(default=0, metadata=KEPT)

@@ -51,6 +51,12 @@ def spec_in(folder: Path, training: Mapping[str, Any], rows: Sequence[Mapping[st
             id="nothing can be learned",
         ),
         pytest.param(
+            {**EPISODES, "environment": {"format_coef": 0}, "algorithm": {"name": "grpo"}},
+            ANSWERED,
+            "the gradient was 0 in all 2 optimizer steps: the rewards of every group are equal",
+            id="steps without a gradient",
+        ),
+        pytest.param(
             {"method": "preference", "register_as": "model"},
             [EQUAL, EQUAL],
             "all 2 pairs of",

@@ -102,6 +102,7 @@ def forward_kl_update(
         step=base.step + 1,
         step_before=base.step,
         batches_done=base.batches_done + 1,
+        had_gradient=base.had_gradient or update.had_gradient,
         epoch_loss=base.epoch_loss + output.loss,
         epoch_steps=base.epoch_steps + 1,
     )

@@ -75,7 +75,7 @@ class OnPolicyState(TrainingState[C_co], Generic[C_co]):
 
 @attrs.frozen(kw_only=True)
 class Collected(Generic[S_co]):
-    """The data of a round: what the policy version `policy` did, ready to train on; where it is none, `why_none` says why."""
+    """The data of a round: what the policy version `policy` did, ready to train on; where it is none, or teaches nothing, `why_none` says why."""
 
     base: S_co
     data: tuple[PolicyDatum, ...]
@@ -135,14 +135,15 @@ def policy_update(context: Context[Collected[S]]) -> Do[TrainError, TrainingClie
         first = first if done else policy_metrics(chosen, outputs[0].logprobs)
         done.append(outputs)
     diverged = yield from _told_divergence(collected, first)
-    batches_done = base.batches_done + 1
+    batches_done, had_gradient = base.batches_done + 1, any(update.had_gradient for _, update in done)
     after = attrs.evolve(
         base,
         step=base.step + len(done),
         step_before=base.step,
         batches_done=batches_done,
         divergence_told=diverged,
-        why_no_step="" if done else collected.why_none,
+        had_gradient=base.had_gradient or had_gradient,
+        why_no_step="" if had_gradient else collected.why_none,
         epoch=batches_done // steps_per_epoch(base.num_examples, batch_size=config.batch_size),
     )
     num_tokens = sum(int(sum(one.mask_N)) for one in data)

@@ -12,15 +12,18 @@ def steps_were_taken(
 ) -> Result[None, TrainError]:
     """Compare a run before and after its training. What was complete before, as a resumed run may be, has no step to take.
 
-    Fails: InvalidRequest when batches were left and no optimizer step was ever taken: it says why, where that is known.
+    Fails: InvalidRequest when batches were left and no optimizer step was ever taken, or none had a gradient: it says why, where
+        that is known.
     """
     config = before.config
     batches = config.epochs * steps_per_epoch(before.num_examples, batch_size=config.batch_size)
-    if after.step > 0 or before.batches_done >= batches > 0:
+    if (after.step > 0 and after.had_gradient) or before.batches_done >= batches > 0:
         return Success(None)
-    done = after.batches_done - before.batches_done
     why = f": {after.why_no_step}" if after.why_no_step else ""
-    message = f"no optimizer step was taken in {done} of {batches - before.batches_done} batches{why}"
+    done, left = after.batches_done - before.batches_done, batches - before.batches_done
+    taken = f"no optimizer step was taken in {done} of {left} batches"
+    nothing = taken if after.step == 0 else f"the gradient was 0 in all {after.step} optimizer steps"
+    message = f"{nothing}{why}"
     return Failure(InvalidRequest(message=f"{message}; the weights are as they were, and are not saved", fix=_FIX))
 
 

@@ -58,6 +58,7 @@ def await_step(context: Context[Stepping[S]]) -> Do[TrainError, TrainingClient, 
         step=state.base.step + 1,
         step_before=state.base.step,
         batches_done=state.base.batches_done + 1,
+        had_gradient=state.base.had_gradient or update.had_gradient,
         epoch_loss=state.base.epoch_loss + gradients.loss,
         epoch_steps=state.base.epoch_steps + 1,
     )

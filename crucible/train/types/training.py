@@ -106,6 +106,11 @@ class OptimStepOutput:
     metrics: Mapping[str, float] = attrs.field(factory=dict)
 
     @property
+    def had_gradient(self) -> bool:
+        """Whether there was something to step down, or may have been: where all advantages are 0, there is nothing."""
+        return self.grad_norm != 0
+
+    @property
     def told(self) -> dict[str, float]:
         """What a run tells of a step as metrics: its learning rate, and the gradient's norm where it is known.
 

@@ -39,6 +39,12 @@ def test_a_training_without_a_step_fails_and_says_why(why: str, said: str) -> No
     assert str(error).startswith("no optimizer step was taken in 3 of 4 " + said)
 
 
+def test_steps_that_had_no_gradient_trained_nothing() -> None:
+    begun = state(step=0, batches_done=0, had_gradient=False)
+    error = steps_were_taken(begun, state(had_gradient=False, why_no_step="it was dull")).failure()
+    assert str(error).startswith("the gradient was 0 in all 4 optimizer steps: it was dull; the weights")
+
+
 def test_an_epoch_without_a_batch_is_no_training() -> None:
     empty = state(step=0, batches_done=0, num_examples=0)
     assert str(steps_were_taken(empty, empty).failure()).startswith("no optimizer step was taken in 0 of 0 batches")

@@ -134,5 +134,10 @@ def test_logging_a_step_gives_its_state_on() -> None:
     after = handlers.run(whole_step(context))
     assert isinstance(after, Success)
     assert after.unwrap().state == attrs.evolve(
-        context.state.base, step=1, batches_done=1, epoch_loss=after.unwrap().state.epoch_loss, epoch_steps=1
+        context.state.base,
+        step=1,
+        batches_done=1,
+        had_gradient=True,
+        epoch_loss=after.unwrap().state.epoch_loss,
+        epoch_steps=1,
     )

@@ -178,7 +178,10 @@ def test_a_spec_in_bfloat16_samples_what_it_trains(model: str, tmp_path: Path) -
         model=ModelRef(id=model),
         dataset=DatasetRef(name=str(rows), provider="file"),
     )
-    done = sound(experiment).run(tmp_path).unwrap()
-    gaps = [point.value for point in done.result.metrics if point.name == f"rl/{GAP}"]
+    told: list[object] = []
+    # Random answers are all wrong, so that nothing is learned: the run fails, once it has told its rounds.
+    failed = sound(experiment).run(tmp_path, on_event=told.append).failure()
+    assert "the rewards of every group are equal" in str(failed)
+    gaps = [event.metrics[GAP] for event in told if isinstance(event, ReinforcementStep)]
     assert len(gaps) == 2
     assert all(1e-4 < gap < MAX_GAP for gap in gaps)

@@ -374,6 +374,18 @@ def test_a_run_in_which_all_groups_are_constant_fails_and_saves_nothing(make: An
     assert [event.metrics["reward_mean"] for event in run.events(ReinforcementStep)] == [1.0] * 3
 
 
+@pytest.mark.parametrize("make", [reinforcement, reinforcement_async])
+def test_steps_without_a_gradient_are_no_training(make: Any) -> None:
+    """GRPO keeps groups whose rewards are equal: it steps on them, and nothing moves."""
+    run = played(make(constant), attrs.evolve(BASE, algorithm=grpo(), register_as="model"))
+    assert run.log.of(GRADIENTS)
+    assert str(run.outcome.failure()).startswith(
+        "the gradient was 0 in all 3 optimizer steps: the rewards of every group are equal (from 1 to 1"
+    )
+    assert not run.events(ArtifactSaved)
+    assert not run.events(ModelRegistered)
+
+
 def test_groups_that_teach_nothing_are_told_though_they_are_kept() -> None:
     kept = attrs.evolve(BASE, algorithm=grpo(), batch_size=5, group_size=8)
     dull, some = played(reinforcement(constant), kept), played(reinforcement(constant_for(0, 1)), kept)
