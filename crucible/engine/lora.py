@@ -220,6 +220,8 @@ def _adapt_linear(tree: nn.Module, name: str, pair: tuple[Tensor, Tensor], spec:
         raise CheckpointMismatchError(
             f"the adapter has {name} of shape ({b.shape[0]}, {a.shape[1]}) and the model has no such linear layer"
         )
+    if not b.any():
+        return
     if not is_plain(linear):
         around = LoraAround(linear, a, b, spec=spec, generator=None).requires_grad_(False).eval()
         tree.set_submodule(name, around)

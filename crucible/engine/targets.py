@@ -20,8 +20,16 @@ from crucible.engine.values import ALL_ATTENTION, ALL_LINEAR, ALL_MLP, OUTPUT_HE
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _MLP = re.compile(r"mlp|ffn|feed_?forward|moe|expert|^fc_?(1|2|in|out)$", re.IGNORECASE)
 _MLP_CLASS = re.compile(r"(MLP|FeedForward|MOE|MoE|MoeBlock|Experts)$")
-_FUSES_OUT_PROJ = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
-"""Model types whose kernels read the matrix of `out_proj` past its module; peft refuses to adapt it."""
+_READ_PAST = {
+    "falcon_h1": ("out_proj",),
+    "falcon_mamba": ("dt_proj", "out_proj"),
+    "jamba": ("dt_proj",),
+    "mamba": ("dt_proj", "out_proj"),
+    "mamba2": ("out_proj",),
+    "nemotron_h": ("out_proj",),
+}
+"""Layers whose matrix the model's code reads without calling them: an adapter around one would never act. peft, whose adapters of
+`dt_proj` do not, refuses those of `out_proj`."""
 _GROUPS = (*ALL_LINEAR, *ALL_ATTENTION, *ALL_MLP, *OUTPUT_HEAD)
 
 
@@ -63,13 +71,15 @@ def find_targets(model: nn.Module, target: tuple[str, ...]) -> list[Target]:
     """
     head = _head_name(model)
     config: Any = model.config  # Any: configurations have no common typed fields
+    read_past = _READ_PAST.get(config.model_type, ())
     found: list[Target] = []
     known: set[str] = set()
     for name, module in model.named_modules():
+        if _leaf(name) in read_past:
+            continue
         if is_linear(module):
             known |= {name, _leaf(name)}
-            fused = _leaf(name) == "out_proj" and config.model_type in _FUSES_OUT_PROJ
-            if _means(target, name, is_head=name == head, fused=fused, mlp=_is_mlp(model, name)):
+            if _means(target, name, is_head=name == head, mlp=_is_mlp(model, name)):
                 found.append(LinearTarget(name))
             continue
         experts = expert_parameters(module)
@@ -143,13 +153,11 @@ def is_conv1d(module: nn.Module) -> bool:
     return isinstance(module, Conv1D)
 
 
-def _means(target: tuple[str, ...], name: str, *, is_head: bool = False, fused: bool = False, mlp: bool) -> bool:
+def _means(target: tuple[str, ...], name: str, *, is_head: bool = False, mlp: bool) -> bool:
     if name in target or _leaf(name) in target:
         return True
     if is_head:
         return OUTPUT_HEAD[0] in target
-    if fused:
-        return False
     return ALL_LINEAR[0] in target or (ALL_MLP[0] if mlp else ALL_ATTENTION[0]) in target
 
 

@@ -36,6 +36,8 @@ TEXTS = [tuple(_draw.randrange(2, VOCAB) for _ in range(length)) for length in (
 """Longer and shorter than windows and chunks, two of one length, one a single token."""
 RENAMED = ("deepseek_v2", "deepseek_v3", "ernie4_5_moe", "glm4_moe", "qwen3_next")
 """peft 0.21 takes the gate_proj, up_proj and down_proj of their shared experts for what experts were called before."""
+IDLE = ("doge", "gemma3n_text")
+"""Some layers do nothing for short texts, or before pretraining; those of every other type get a gradient."""
 LORA = LoraSpec(rank=2, alpha=8, seed=3)
 
 
@@ -80,6 +82,7 @@ def test_gradients_of_a_batch_are_the_sum_of_those_of_its_examples(kind: str) ->
         apart.optim_step(Adam(learning_rate=1e-2)).grad_norm, rel=1e-4
     )
     mine, theirs = together.snapshot().tensors, apart.snapshot().tensors
+    assert kind in IDLE or all(b.any() for _, b in mine.values())
     assert all(torch.allclose(mine[name][part], theirs[name][part], atol=1e-3) for name in mine for part in (0, 1))
 
 

@@ -88,6 +88,12 @@ class TestGroups:
             Trainer(architecture("mamba"), attrs.evolve(SPEC, target=ALL_MLP))
 
 
+def test_a_layer_whose_matrix_is_read_past_it_gets_no_adapter() -> None:
+    assert leaves("mamba", *ALL_LINEAR) == {"in_proj", "x_proj"}
+    with pytest.raises(LoraTargetError, match="no linear layer is dt_proj"):
+        find_targets(architecture("jamba").model, ("dt_proj",))
+
+
 class TestALayerWithAForwardOfItsOwn:
     def test_keeps_it(self, tmp_path: Path) -> None:
         base, text = with_layer(Halved), example(20)
