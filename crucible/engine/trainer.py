@@ -27,7 +27,7 @@ from crucible.engine.losses import CROSS_ENTROPY, find_loss
 from crucible.engine.passes import Setting, TokenTerms, run_pass
 from crucible.engine.precision import bfloat16_is_native
 from crucible.engine.training_state import Mutable, parameters_of, restore, state_tensors
-from crucible.engine.trial import can_pack
+from crucible.engine.trial import can_pack, require_adapters
 from crucible.engine.values import Adam, Example, LoraSpec, LossOutput, StepOutput
 
 NO_CONFIG: Mapping[str, float] = MappingProxyType({})
@@ -64,6 +64,7 @@ class Trainer:
         native = autocast and bfloat16_is_native(where)
         generator = torch.Generator(device=where).manual_seed(lora.seed)
         layers = attach(model, lora, generator, weight_dtype=torch.bfloat16 if native else None)
+        require_adapters(model, layers)
         packable = can_pack(model)
         if packable:
             use_packed_attention(model)

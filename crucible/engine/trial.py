@@ -6,6 +6,7 @@ drops an argument, keeps its state somewhere else, or attends in its own way wou
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,48 @@ def can_pack(model: nn.Module) -> bool:
     return kind in TESTED or _packs_rightly(model)
 
 
+def require_adapters(model: nn.Module, adapters: Mapping[str, nn.Module]) -> None:
+    """Refuse adapters in a model that runs past them, unless its type is `TESTED`.
+
+    Layers that a short text does not reach (experts, the parts of a model that see images) are no fault.
+
+    Args:
+        model: the tree with the adapters in it.
+        adapters: the adapted layers by name.
+
+    Raises:
+        UnsupportedModelError: names the model type and the reason.
+    """
+    if _model_type(model) in TESTED:
+        return
+    learning = {name: [one for one in each.parameters() if one.requires_grad] for name, each in adapters.items()}
+    idle = set(learning) - _reached(model, learning)
+    weights = {name: [adapters[name].weight] for name in idle if hasattr(adapters[name], "weight")}
+    if read_past := sorted(_reached(model, weights) if weights else ()):
+        raise UnsupportedModelError(
+            f"{_naming(model)} reads the weights of {', '.join(read_past[:3])} past their adapters, which would not learn: "
+            "name other layers as target"
+        )
+
+
+def _reached(model: nn.Module, parameters: Mapping[str, Sequence[Any]]) -> set[str]:
+    """Return the names of which a parameter gets a gradient from the texts of a trial. Any: torch's attributes are untyped."""
+    every = [one for each in parameters.values() for one in each]
+    frozen = [one for one in every if not one.requires_grad]
+    try:
+        for one in frozen:
+            one.requires_grad_(True)
+        for prompt in PROMPTS:
+            _forward(model, prompt).logsumexp(dim=-1).sum().backward()
+        return {name for name, each in parameters.items() if any(one.grad is not None for one in each)}
+    except Exception as error:  # code of any author
+        raise UnsupportedModelError(f"{_naming(model)} cannot be trained here: {_first_line(error)}") from error
+    finally:
+        model.zero_grad(set_to_none=True)
+        for one in frozen:
+            one.requires_grad_(False)
+
+
 def require_decoding(model: nn.Module, *, plain: bool) -> None:
     """Refuse a model that decodes other log-probabilities than it scores, unless its type is `TESTED`.
 
@@ -179,10 +222,15 @@ def _packs_rightly(model: nn.Module) -> bool:
 
 def _plain_logprobs(model: Any, tokens: tuple[int, ...]) -> Tensor:
     """Return the log-probability of each token but the first, as transformers computes it. Any: a transformers model."""
-    ids = torch.tensor([tokens], device=next(model.parameters()).device)
     with torch.no_grad():
-        logits: Tensor = model(input_ids=ids, use_cache=False).logits[0].float()
-    return logits[:-1].log_softmax(dim=-1).gather(1, ids[0, 1:, None])[:, 0]
+        logits = _forward(model, tokens)
+    return logits[:-1].log_softmax(dim=-1).gather(1, torch.tensor(tokens[1:], device=logits.device)[:, None])[:, 0]
+
+
+def _forward(model: Any, tokens: tuple[int, ...]) -> Tensor:
+    ids = torch.tensor([tokens], device=next(model.parameters()).device)
+    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0].float()
+    return logits
 
 
 def _agree(got: Tensor, want: Tensor, model: nn.Module) -> bool:

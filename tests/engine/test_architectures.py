@@ -16,6 +16,7 @@ from crucible.engine import (
     Example,
     LoadedModel,
     LoraSpec,
+    NoGradientError,
     Sampler,
     Sampling,
     Trainer,
@@ -157,6 +158,17 @@ class TestATrial:
     @pytest.mark.parametrize("kind", FEW)
     def test_lets_pass_what_is_right(self, kind: str) -> None:
         require_decoding(loaded(kind).model, plain=False)
+
+    def test_lets_pass_what_learns(self) -> None:
+        for kind in ("llama", "qwen3_next", "gpt2", "doge"):
+            trainer = Trainer(architecture(kind), LORA)
+            with pytest.raises(NoGradientError):
+                trainer.optim_step(Adam())
+
+    def test_finds_adapters_that_would_not_learn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("crucible.engine.targets._READ_PAST", {})
+        with pytest.raises(UnsupportedModelError, match=r"'mamba'.* reads the weights of .*\.dt_proj.* past"):
+            Trainer(architecture("mamba"), LORA)
 
     def test_finds_what_can_pack(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert can_pack(architecture("llama").model)
