@@ -27,14 +27,12 @@ class OnPolicySpec(TrainingBase):
     """A run that trains on its own samples. `batch_size` counts prompts in one round of sampling.
 
     Args:
-        group_size: samples of each prompt.
         max_tokens: of one sample.
         temperature: of sampling; 1.0 is the policy itself.
         policy_epochs: passes over the data of a round.
         num_minibatches: optimizer steps in one such pass.
     """
 
-    group_size: int = attrs.field(default=4, metadata=AT_LEAST_1)
     max_tokens: int = attrs.field(default=128, metadata=AT_LEAST_1)
     temperature: float = attrs.field(default=1.0, metadata=ABOVE_0)
     policy_epochs: int = attrs.field(default=1, metadata=AT_LEAST_1)
@@ -116,6 +114,7 @@ class ReinforcementSpec(OnPolicySpec):
     """Reinforcement learning: `batch_size` problems in a round, `group_size` episodes of each.
 
     Args:
+        group_size: episodes of each problem.
         algorithm: baseline, loss and aggregation.
         environment: how rows become problems.
         limits: where an episode is cut.
@@ -136,6 +135,7 @@ class ReinforcementSpec(OnPolicySpec):
     kl_coef: float = attrs.field(default=0.0, metadata=AT_LEAST_0)
     reference_path: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
     reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
+    group_size: int = attrs.field(default=4, metadata=AT_LEAST_1)
     asynchronous: bool = False
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
     max_failed_share: float = attrs.field(default=0.5, metadata=FRACTION)
@@ -181,6 +181,7 @@ class DistillationSpec(OnPolicySpec):
         mode: `on_policy`, the student samples and each token's reward is minus its reverse KL to the teacher; `off_policy`,
             the teachers sample, once for all epochs, and the student imitates; `forward_kl`, it learns their likeliest tokens
             in each place of their answers.
+        group_size: answers to each prompt; None for 4 of the student, or one of a teacher.
         kl_coef: of the reverse KL.
         kl_discount: how much a token answers for the KL of those after it.
         teacher_batch: sequences in one request to a teacher.
@@ -196,6 +197,7 @@ class DistillationSpec(OnPolicySpec):
     teacher_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
     num_top: int = attrs.field(default=8, metadata=AT_LEAST_1)
     tail: Tail = "renormalise"
+    group_size: int | None = attrs.field(default=None, metadata=AT_LEAST_1)
 
     @rule("mode", "kl_coef", "kl_discount", "num_top", "tail")
     def _each_mode_reads_its_own(self) -> Iterator[Problem]:

@@ -1,11 +1,13 @@
 """What every training run is configured with; each workflow adds its own fields."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 
+from crucible.effects import Failure, Result, Success
 from crucible.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
 from crucible.train.algorithms.schedules import ScheduleKind
+from crucible.train.errors import InvalidRequest
 from crucible.train.types import AdamParams, DatasetConfig, Feature, SessionConfig
 
 
@@ -47,9 +49,12 @@ class TrainingConfig:
         epochs: passes over the rows.
         batch_size: rows in one optimizer step.
         learning_rate: peak of the schedule.
-        schedule: how it goes down after `warmup_steps`.
+        schedule: how it goes down after `warmup_steps`: to 0, but for `constant`; `exponential` to a hundredth of the peak.
         adam: everything else of the optimizer.
-        max_length: longest example in tokens, None for the model's limit; a longer one is an error, or cut with `truncate`.
+        max_length: longest example in tokens, the sampled answer of a run that samples included; None for the model's limit.
+            A longer one is an error that names its row. It holds for the prompts of `evaluation` too, without the answers.
+        truncate: cut a longer example instead: one that is trained on as it is written at its end, a prompt that is to be
+            answered at its beginning.
         seed: of the order of the rows.
         save_every: steps between checkpoints, 0 for none on the way.
         eval_every: steps between evaluations, besides those before and after training.
@@ -93,14 +98,33 @@ class TrainingConfig:
         return None
 
     def problems(self) -> Sequence[str]:
-        """Name what makes this configuration impossible; a subclass adds what its own fields can get wrong."""
-        problems = []
+        """Name what makes this configuration impossible or its measurements worthless."""
+        return (*self.impossible(), *self.not_held_out())
+
+    def not_held_out(self) -> Sequence[str]:
+        """Name what the run measures itself on although it was trained on."""
+        if self.evaluation is not None and self.evaluation.dataset == self.dataset:
+            return ("evaluation.dataset is the training dataset and split: hold out another split",)
+        return ()
+
+    def impossible(self) -> Sequence[str]:
+        """Name what no run can do, and what would do nothing; a subclass adds what its own fields can get wrong."""
+        problems, lora = [], self.session.lora
+        if not (lora.train_mlp or lora.train_attn or lora.train_unembed):
+            problems.append("session.lora gives no layer an adapter: set train_mlp, train_attn or train_unembed")
+        if self.adam.learning_rate != AdamParams().learning_rate:
+            problems.append(
+                f"adam.learning_rate is {self.adam.learning_rate}, but the schedule gives each step its own: set learning_rate"
+            )
+        if self.dataset.streaming and self.num_rows is None:
+            problems.append(
+                "dataset.streaming is on and num_rows is not given: a run keeps its rows, so a stream is read to the end; "
+                "give num_rows, or leave streaming out"
+            )
         if self.eval_every and not self.is_measured:
             problems.append(
                 f"eval_every is {self.eval_every} but there is no evaluation: give one, or set eval_every to 0"
             )
-        if self.evaluation is not None and self.evaluation.dataset == self.dataset:
-            problems.append("evaluation.dataset is the training dataset and split: hold out another split")
         if self.start_from is not None and self.resume_from is not None:
             problems.append("start_from and resume_from are both given: keep one")
         return tuple(problems)
@@ -114,6 +138,29 @@ def said_reference(config: object) -> str | None:
     if config.resume_from is not None and reference.weights_path is None:
         return f"that of the run that saved {config.resume_from}, in which it is kept"
     return reference.said(config.start_from)
+
+
+def unread(config: TrainingConfig, *names: str, because: str) -> Iterator[str]:
+    """Name the fields that differ from their defaults although nothing would read them."""
+    for field in attrs.fields(type(config)):
+        if field.name in names and getattr(config, field.name) != field.default:
+            value = getattr(config, field.name)
+            yield f"{field.name} is {value}, and {because}: leave it out"
+
+
+def possible(config: TrainingConfig) -> Result[None, InvalidRequest]:
+    """Let a configuration through that can be run, and of which every option does something.
+
+    Fails: InvalidRequest with all that is wrong.
+    """
+    return refused(config.impossible())
+
+
+def refused(problems: Sequence[str]) -> Result[None, InvalidRequest]:
+    """Make the error of all problems of a configuration, where there are any."""
+    if not problems:
+        return Success(None)
+    return Failure(InvalidRequest(message="the configuration cannot be run: " + "; ".join(problems)))
 
 
 def problems_of(config: TrainingConfig) -> Sequence[str]:

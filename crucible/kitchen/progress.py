@@ -20,6 +20,7 @@ from crucible.telemetry.events import (
     ReferenceChosen,
     ReinforcementStep,
     RunResumed,
+    RunWarned,
     SamplerDiverged,
     SampleShown,
     StageStarted,
@@ -86,6 +87,8 @@ def _said_of(event: object) -> str | None:
             said = f"the reference is {event.reference}"
         case DatasetBuilt():
             said = f"{event.num_tokens} tokens, {event.num_trained_tokens} trained, {event.total_steps} steps"
+        case RunWarned():
+            said = f"warning: {event.problem}"
         case EpisodesFailed():
             row = "" if event.row is None else f", first on row {event.row} {event.shown}"
             said = f"step {event.step}: {event.num_failed} episodes failed{row}: {event.error}"

@@ -181,11 +181,20 @@ def generic_stage(
     return stage(function) if function is not None else stage(rollback=rollback) if rollback is not None else stage
 
 
-def starting_from(config: type[A]) -> Stage[Context[A], Context[A], Never, Never]:
-    """Begin a workflow whose first context holds a configuration of this class; it does nothing itself."""
+@overload
+def starting_from(config: type[A]) -> Stage[Context[A], Context[A], Never, Never]: ...
+@overload
+def starting_from(config: type[A], *, validate: Validate[A, E]) -> Stage[Context[A], Context[A], E, Never]: ...
+def starting_from(
+    config: type[A], *, validate: Validate[A, E] | None = None
+) -> Stage[Context[A], Context[A], E, Never]:
+    """Begin a workflow whose first context holds a configuration of this class; it does nothing itself.
 
-    def execute(context: Context[A], undo: list[Undo]) -> Eff[Context[A], Never, Never]:
-        return pure(context)
+    Fails: as `validate` does, which says whether the configuration can be run at all.
+    """
+
+    def execute(context: Context[A], undo: list[Undo]) -> Eff[Context[A], E, Never]:
+        return pure(context) if validate is None else from_result(validate(context.state).map(lambda _: context))
 
     return Stage(Outline(kind="sequence", name="", doc=config.__name__), execute)
 

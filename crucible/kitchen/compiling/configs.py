@@ -57,7 +57,10 @@ def config_of(experiment: Experiment) -> Result[object, tuple[Problem, ...]]:
         return Failure((error.problem.below("training"),))
     except (ValueError, TypeError) as error:
         return Failure((_placed(str(error), training),))
-    problems = tuple(_placed(text, training) for text in made.problems())
+    found = made.problems()
+    if isinstance(made, DistillationConfig):  # the spec itself says what its mode reads
+        found = (*made.impossible_in_mode(), *made.not_held_out())
+    problems = tuple(_placed(text, training) for text in found)
     return Failure(problems) if problems else Success(made)
 
 
@@ -121,6 +124,7 @@ def _reinforcement(experiment: Experiment, spec: ReinforcementSpec, rows: Datase
         kl_coef=spec.kl_coef,
         reference_path=spec.reference_path,
         reference_batch=spec.reference_batch,
+        group_size=spec.group_size,
         max_staleness=spec.max_staleness,
         max_failed_share=spec.max_failed_share,
         max_failing_rounds=spec.max_failing_rounds,
@@ -140,6 +144,7 @@ def _distillation(experiment: Experiment, spec: DistillationSpec, rows: DatasetR
         teacher_batch=spec.teacher_batch,
         num_top=spec.num_top,
         tail=spec.tail,
+        group_size=spec.group_size,
     )
     return _with_sampling(_with_shared(plain, experiment, spec, rows), spec)
 
@@ -195,7 +200,6 @@ def _with_sampling(config: O, spec: ReinforcementSpec | DistillationSpec) -> O:
     """Set what a training on its own samples is configured with."""
     return attrs.evolve(
         config,
-        group_size=spec.group_size,
         max_tokens=spec.max_tokens,
         temperature=spec.temperature,
         policy_epochs=spec.policy_epochs,

@@ -30,12 +30,19 @@ def estimates(experiment: Experiment) -> Mapping[str, str]:
         known["optimizer steps"] = training.epochs * ceil(rows / training.batch_size)
         if isinstance(training, ReinforcementSpec | DistillationSpec):
             known["optimizer steps"] *= training.policy_epochs * training.num_minibatches
-            known["sampled tokens"] = rows * training.epochs * training.group_size * training.max_tokens
+            known["sampled tokens"] = rows * _samples_of_a_row(training) * training.max_tokens
         elif training.max_length is not None:
             known["trained tokens"] = rows * training.epochs * training.max_length
     if training.evaluation is not None:
         known["tokens of one evaluation"] = training.evaluation.num_examples * training.evaluation.max_tokens
     return {name: f"at most {number:,}" for name, number in known.items()}
+
+
+def _samples_of_a_row(training: ReinforcementSpec | DistillationSpec) -> int:
+    """Count the answers to one row in the whole run; what teachers say is said once for all epochs."""
+    if isinstance(training, DistillationSpec) and training.mode != "on_policy":
+        return training.group_size or 1
+    return training.epochs * (training.group_size or 4)
 
 
 def _num_rows(experiment: Experiment) -> int | None:

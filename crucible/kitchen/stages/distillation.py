@@ -1,73 +1,57 @@
 """The stages of distillation: a student learns from teachers, on its own samples or on theirs."""
 
 from collections.abc import Sequence
-from typing import Literal, Never, TypeAlias
+from typing import Never
 
 import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, attempt, do, fail, from_result, gather, perform, tell
-from crucible.fields import ABOVE_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.stage import pure_stage, stage
+from crucible.kitchen.stages.distillation_config import DistillationConfig, DistillationMode
 from crucible.kitchen.stages.evaluation import held_out_questions
 from crucible.kitchen.stages.policy import (
     Collected,
-    OnPolicyConfig,
     OnPolicyState,
     Updated,
     target_logprobs,
 )
 from crucible.kitchen.stages.positions import placed
 from crucible.kitchen.stages.samplers import with_present_weights
-from crucible.kitchen.stages.setup import optimization_of
+from crucible.kitchen.stages.setup import laid_out, prompt_rules
 from crucible.kitchen.states import Batched, Tokenized
 from crucible.telemetry.events import DistillationEvaluated, DistillationStep
 from crucible.train.algorithms.batching import steps_per_epoch
-from crucible.train.algorithms.distillation import SoftDatum, Tail, imitation_datum, mixture_logprobs
+from crucible.train.algorithms.distillation import SoftDatum, imitation_datum, mixture_logprobs
 from crucible.train.algorithms.kl import reverse_kl_advantages
 from crucible.train.algorithms.policy_gradient import importance_sampling
 from crucible.train.algorithms.trajectories_to_data import trajectory_to_data
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
-from crucible.train.questions import Question, question_of
+from crucible.train.questions import PromptRules, Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer
-from crucible.train.types import Datum, Feature, ModelInput, Sample, SamplingConfig, SamplingParams, SamplingSession
+from crucible.train.types import Datum, ModelInput, Sample, SamplingParams, SamplingSession
 from crucible.train.types.trajectories import PolicyDatum, TokensWithLogprobs, Trajectory, Transition
 
-DistillationMode: TypeAlias = Literal["on_policy", "off_policy"]
-
-
-@attrs.frozen(kw_only=True, field_transformer=checked)
-class DistillationConfig(OnPolicyConfig):
-    """A distillation run. On the prompts of `evaluation` the KL to the teachers is measured too.
-
-    Args:
-        teachers: the models to learn from, with the student's tokenizer; several are mixed in equal shares: their distributions
-            on-policy, off-policy the prompts that they answer.
-        mode: `on_policy`, the student samples and each token's reward is minus its reverse KL to the teacher; `off_policy`,
-            the teachers sample, once for all epochs, and the student imitates. `distillation_forward_kl` is always off-policy.
-        kl_coef: of the reverse KL.
-        kl_discount: how much a token answers for the KL of those after it.
-        teacher_batch: sequences in one request to a teacher.
-        num_top: of `distillation_forward_kl`: how many of a teacher's likeliest tokens are learned in each place. A backend that
-            takes one target for a position passes over a batch as many times.
-        tail: of `distillation_forward_kl`: what becomes of the probability of all other tokens (see `top_token_datum`).
-    """
-
-    teachers: tuple[SamplingConfig, ...] = attrs.field(metadata=NOT_EMPTY)
-    mode: DistillationMode = "on_policy"
-    kl_coef: float = attrs.field(default=1.0, metadata=ABOVE_0)
-    kl_discount: float = attrs.field(default=0.0, metadata=FRACTION)
-    teacher_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
-    num_top: int = attrs.field(default=8, metadata=AT_LEAST_1)
-    tail: Tail = "renormalise"
-
-    @property
-    def needs(self) -> tuple[Feature, ...]:
-        """On-policy a policy loss and teachers that score samples; off-policy teachers that score where the KL is measured."""
-        scores: tuple[Feature, ...] = ("prompt_logprobs",) if self.is_measured or self.mode == "on_policy" else ()
-        return ("policy_losses" if self.mode == "on_policy" else "cross_entropy", *scores)
+__all__ = [
+    "DistillationConfig",
+    "DistillationMode",
+    "DistillationState",
+    "PromptBatch",
+    "answers_as_data",
+    "build_distillation_dataset",
+    "cleanup_teacher",
+    "evaluate_distillation",
+    "get_distillation_batch",
+    "get_imitation_batch",
+    "init_teacher",
+    "is_on_policy",
+    "log_distillation_metrics",
+    "student_inference",
+    "teacher_inference",
+    "teachers_view",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +62,11 @@ class DistillationState(OnPolicyState[DistillationConfig]):
     teachers: tuple[SamplingSession, ...] = ()
     answers: tuple[Datum, ...] = ()
     lessons: tuple[SoftDatum, ...] = ()
+
+    def places_of(self, prompts: Sequence[int]) -> tuple[int, ...]:
+        """Give where the answers to some prompts stand among all answers, those to one prompt side by side."""
+        size = self.config.answers_per_prompt
+        return tuple(place for prompt in prompts for place in range(prompt * size, (prompt + 1) * size))
 
 
 @attrs.frozen(kw_only=True)
@@ -95,21 +84,31 @@ def build_distillation_dataset(
     """Render the rows into prompts, their answers left out; a row that cannot be used is named by its index."""
     state, config = context.state, context.state.config
     renderer = ChatTemplateRenderer(state.tokenizer)
+    rules = yield from from_result(_prompt_rules(state))
     questions: list[Question] = []
     for index, row in enumerate(state.rows):
-        questions.append((yield from from_result(question_of(row, renderer, index=index))))
+        questions.append((yield from from_result(question_of(row, renderer, index=index, rules=rules))))
     prompts = tuple(question.prompt for question in questions)
     updates = config.updates_per_batch if config.mode == "on_policy" else 1
     total_steps = config.epochs * steps_per_epoch(len(prompts), batch_size=config.batch_size) * updates
+    optimization = yield from laid_out(config, total_steps=total_steps)
     ready = DistillationState(
         config=config,
         session=state.session,
         tokenizer=state.tokenizer,
-        optimization=optimization_of(config, total_steps=total_steps),
+        optimization=optimization,
         num_examples=len(prompts),
         prompts=prompts,
     )
     return context.to((yield from placed(ready, state)))
+
+
+def _prompt_rules(
+    state: Tokenized[DistillationConfig] | DistillationState,
+) -> Result[PromptRules | None, TrainError]:
+    """Say how long a prompt may be, which with its answer is one example."""
+    most = state.config.max_tokens
+    return prompt_rules(state.config, state.session, trained=most, answered=most)
 
 
 def _close_teachers(context: Context[DistillationState]) -> Eff[object, Never, SamplingClient]:
@@ -149,22 +148,27 @@ def teacher_inference(
         [_answers_of(teacher, state, indices) for teacher, indices in zip(teachers, asked, strict=True)]
     )
     answers = {index: answer for share in shares for index, answer in share.items()}
-    return context.to(attrs.evolve(state, answers=tuple(answers[index] for index in range(len(state.prompts)))))
+    in_order = tuple(answer for index in range(len(state.prompts)) for answer in answers[index])
+    return context.to(attrs.evolve(state, answers=in_order))
 
 
 @do
 def _answers_of(
     teacher: SamplingSession, state: DistillationState, indices: Sequence[int]
-) -> Do[TrainError, SamplingClient, dict[int, Datum]]:
+) -> Do[TrainError, SamplingClient, dict[int, tuple[Datum, ...]]]:
     """Let one teacher answer its share of the prompts."""
-    config, answers = state.config, dict[int, Datum]()
+    config, answers = state.config, dict[int, tuple[Datum, ...]]()
     for start in range(0, len(indices), config.teacher_batch):
         batch = indices[start : start + config.teacher_batch]
         params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed + start)
         prompts = [state.prompts[index] for index in batch]
-        groups = yield from perform(SamplingClient.sample, teacher, prompts, params)
+        groups = yield from perform(
+            SamplingClient.sample, teacher, prompts, params, num_samples=config.answers_per_prompt
+        )
         for index, prompt, group in zip(batch, prompts, groups, strict=True):
-            answers[index] = yield from from_result(_imitation(prompt, group[0], index))
+            answers[index] = ()
+            for answer in group:
+                answers[index] = (*answers[index], (yield from from_result(_imitation(prompt, answer, index))))
     return answers
 
 
@@ -181,7 +185,7 @@ def get_imitation_batch(
 ) -> Context[Batched[DistillationState]]:
     """Pick the teachers' answers of this batch."""
     state, indices = context.state.state, context.state.item
-    return context.to(Batched(base=state, batch=tuple(state.answers[index] for index in indices)))
+    return context.to(Batched(base=state, batch=tuple(state.answers[place] for place in state.places_of(indices))))
 
 
 @pure_stage
@@ -204,7 +208,7 @@ def student_inference(
         base.session,
         f"policy_{base.batches_done:06d}",
         lambda session: perform(
-            SamplingClient.sample, session, context.state.prompts, params, num_samples=config.group_size
+            SamplingClient.sample, session, context.state.prompts, params, num_samples=config.answers_per_prompt
         ),
     )
     data = answers_as_data(context.state.prompts, sampled.value)
@@ -257,7 +261,8 @@ def evaluate_distillation(
     state, config, measured = context.state, context.state.config, context.state.config.evaluation
     if measured is None:
         return context
-    questions = yield from held_out_questions(measured, ChatTemplateRenderer(state.tokenizer))
+    rules = yield from from_result(_prompt_rules(state))
+    questions = yield from held_out_questions(measured, ChatTemplateRenderer(state.tokenizer), rules)
     prompts = [question.prompt for question in questions]
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed)
     sampled = yield from with_present_weights(

@@ -13,11 +13,12 @@ from crucible.kitchen.ports import AnsweredRow, EvaluationReport, EvaluationRequ
 from crucible.kitchen.ports.evaluator import checked_report
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.stages.samplers import with_present_weights
+from crucible.kitchen.stages.setup import prompt_rules
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import EvaluationCompleted, SampleShown
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
-from crucible.train.questions import Question, question_of
+from crucible.train.questions import PromptRules, Question, question_of
 from crucible.train.renderers import ChatTemplateRenderer, Renderer
 from crucible.train.types import SamplingParams, SamplingSession, text_of
 
@@ -32,8 +33,9 @@ def evaluate(
     state, config = context.state, context.state.config.evaluation
     if config is None:
         return context
-    questions = yield from held_out_questions(config, ChatTemplateRenderer(state.tokenizer))
     renderer = ChatTemplateRenderer(state.tokenizer)
+    rules = yield from from_result(prompt_rules(state.config, state.session, trained=0, answered=config.max_tokens))
+    questions = yield from held_out_questions(config, renderer, rules)
     sampled = yield from with_present_weights(
         state.session,
         f"evaluated_{state.step:06d}",
@@ -50,7 +52,7 @@ def evaluate(
 
 @do
 def held_out_questions(
-    config: EvaluationConfig, renderer: Renderer
+    config: EvaluationConfig, renderer: Renderer, rules: PromptRules | None = None
 ) -> Do[TrainError | KitchenError, DatasetStore, tuple[Question, ...]]:
     """Read the held-out rows as prompts; no row at all is an error."""
     dataset = yield from perform(DatasetStore.load_dataset, config.dataset)
@@ -60,7 +62,7 @@ def held_out_questions(
         yield from fail(InvalidRequest(message=message, fix="check the split"))
     questions = []
     for index, row in enumerate(rows):
-        question = yield from from_result(question_of(row, renderer, index=index))
+        question = yield from from_result(question_of(row, renderer, index=index, rules=rules))
         questions.append(question)
     return tuple(questions)
 

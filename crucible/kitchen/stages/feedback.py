@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from crucible.effects import Do, fail, perform, tell
+from crucible.effects import Do, Result, fail, perform, tell
 from crucible.fields import AT_LEAST_1, NOT_EMPTY, checked
+from crucible.kitchen.config import refused
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.ports import (
@@ -52,6 +53,14 @@ class FeedbackConfig:
         if self.min_examples > self.curation.limit:
             problems.append(f"min_examples is {self.min_examples}, but curation.limit is {self.curation.limit}")
         return tuple(problems)
+
+
+def possible_loop(config: FeedbackConfig) -> Result[None, InvalidRequest]:
+    """Let a configuration through whose retraining has no problems; too few examples are found when they are curated.
+
+    Fails: InvalidRequest with all of them.
+    """
+    return refused([f"retraining: {problem}" for problem in config.retraining.impossible()])
 
 
 @attrs.frozen(kw_only=True)

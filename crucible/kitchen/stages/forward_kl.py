@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import attrs
 
 from crucible.effects import Do, Failure, Result, Success, do, from_result, gather, perform
+from crucible.kitchen.config import refused
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.distillation import DistillationConfig, DistillationState
 from crucible.kitchen.stages.policy import Updated, take_step, whole_sequence
 from crucible.train.algorithms.distillation import SoftDatum, Tail, TopTokens, mean_over_positions, top_token_datum
 from crucible.train.algorithms.policy_gradient import BuiltInLoss
-from crucible.train.errors import BackendFailed, TrainError
+from crucible.train.errors import BackendFailed, InvalidRequest, TrainError
 from crucible.train.ports import TopLogprobsClient, TrainingClient
 from crucible.train.types import Datum, SamplingSession, TokenLogprob
 
@@ -26,6 +27,14 @@ class LessonBatch:
 
     base: DistillationState
     lessons: tuple[SoftDatum, ...]
+
+
+def possible_by_forward_kl(config: DistillationConfig) -> Result[None, InvalidRequest]:
+    """Let a configuration without problems through, whatever its mode: it is the teachers who answer.
+
+    Fails: InvalidRequest with all of them.
+    """
+    return refused(attrs.evolve(config, mode="off_policy").impossible_in_mode())
 
 
 @pure_stage
@@ -42,11 +51,21 @@ def teacher_top_tokens(
 ) -> Do[TrainError, TopLogprobsClient, Context[DistillationState]]:
     """Ask each teacher, once for all epochs, for its likeliest tokens in the places of its own answers."""
     state, teachers = context.state, context.state.teachers
+    asked = [
+        state.places_of(range(turn, len(state.prompts), len(teachers))) for turn in range(len(teachers))
+    ]  # as each has answered
     shares = yield from gather(
-        [_lessons_of(teacher, state.answers[place :: len(teachers)], state) for place, teacher in enumerate(teachers)]
+        [
+            _lessons_of(teacher, [state.answers[place] for place in places], state)
+            for teacher, places in zip(teachers, asked, strict=True)
+        ]
     )
-    lessons = tuple(shares[index % len(teachers)][index // len(teachers)] for index in range(len(state.answers)))
-    return context.to(attrs.evolve(state, lessons=lessons))
+    lessons = {
+        place: lesson
+        for places, share in zip(asked, shares, strict=True)
+        for place, lesson in zip(places, share, strict=True)
+    }
+    return context.to(attrs.evolve(state, lessons=tuple(lessons[place] for place in range(len(state.answers)))))
 
 
 @do
@@ -87,7 +106,9 @@ def lesson_of(answer: Datum, places: Sequence[Sequence[TokenLogprob]], *, tail: 
 def get_lesson_batch(context: Context[Iteration[DistillationState, tuple[int, ...]]]) -> Context[LessonBatch]:
     """Pick the lessons of this batch."""
     state, indices = context.state.state, context.state.item
-    return context.to(LessonBatch(base=state, lessons=tuple(state.lessons[index] for index in indices)))
+    return context.to(
+        LessonBatch(base=state, lessons=tuple(state.lessons[place] for place in state.places_of(indices)))
+    )
 
 
 @stage

@@ -43,18 +43,25 @@ class OnPolicyConfig(TrainingConfig):
     """A run that trains on its own samples. `batch_size` counts prompts in one round of sampling.
 
     Args:
-        group_size: samples of each prompt.
         max_tokens: of one sample.
         temperature: of sampling; 1.0 is the policy itself.
         policy_epochs: passes over the data of a round.
         num_minibatches: optimizer steps in one such pass.
     """
 
-    group_size: int = attrs.field(default=4, metadata=AT_LEAST_1)
     max_tokens: int = attrs.field(default=128, metadata=AT_LEAST_1)
     temperature: float = attrs.field(default=1.0, metadata=ABOVE_0)
     policy_epochs: int = attrs.field(default=1, metadata=AT_LEAST_1)
     num_minibatches: int = attrs.field(default=1, metadata=AT_LEAST_1)
+
+    def impossible(self) -> Sequence[str]:
+        """Name what no run can do, and what would do nothing."""
+        if self.max_length is None or self.max_length > self.max_tokens:
+            return super().impossible()
+        message = (
+            f"max_length is {self.max_length} and max_tokens {self.max_tokens}, so no prompt fits before its answer"
+        )
+        return (*super().impossible(), f"{message}: raise max_length, or lower max_tokens")
 
     @property
     def updates_per_batch(self) -> int:

@@ -8,14 +8,14 @@ import attrs
 
 from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result, perform, tell
 from crucible.fields import ABOVE_0, AT_LEAST_1, NOT_EMPTY, Limits, checked, within
-from crucible.kitchen.config import Reference, TrainingConfig
+from crucible.kitchen.config import Reference, TrainingConfig, unread
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.equal_pairs import different_pairs
 from crucible.kitchen.stages.policy import whole_sequence
 from crucible.kitchen.stages.positions import placed
 from crucible.kitchen.stages.references import with_reference
-from crucible.kitchen.stages.setup import length_limit, optimization_of
+from crucible.kitchen.stages.setup import laid_out, length_limit
 from crucible.kitchen.states import Stepped, Submitted, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt, PreferencesEvaluated, PreferenceStep
 from crucible.train.algorithms.batching import steps_per_epoch
@@ -72,11 +72,24 @@ class PreferenceConfig(TrainingConfig):
         """Give the policy that answers are compared with; some losses need none."""
         return None if self.loss in _WITHOUT_REFERENCE else Reference(weights_path=self.reference_path)
 
-    def problems(self) -> Sequence[str]:
-        """Name what makes this configuration impossible."""
+    def not_held_out(self) -> Sequence[str]:
+        """Name what the run measures itself on although it was trained on."""
         if self.held_out == self.dataset:
-            return (*super().problems(), "held_out is the training dataset and split: hold out another split")
-        return super().problems()
+            return (*super().not_held_out(), "held_out is the training dataset and split: hold out another split")
+        return super().not_held_out()
+
+    def impossible(self) -> Sequence[str]:
+        """Name what no run can do, and what would do nothing."""
+        problems = list(super().impossible())
+        if self.held_out is not None and self.held_out.streaming:
+            problems.append(
+                "held_out.streaming is on, but all pairs are ranked, so a stream is read to the end: leave it out"
+            )
+        if self.loss != "dpo":
+            problems += unread(self, "label_smoothing", because=f"only dpo smooths labels, not {self.loss}")
+        if self.loss in _WITHOUT_REFERENCE:
+            problems += unread(self, "reference_path", because=f"{self.loss} asks no reference for anything")
+        return tuple(problems)
 
 
 @attrs.frozen(kw_only=True)
@@ -148,6 +161,7 @@ def build_preference_dataset(
         held_out = yield from _pairs(config, rows, config.held_out, renderer, rules)
     data, num_pairs = pairs.data, len(pairs.data) // 2
     total_steps = config.epochs * steps_per_epoch(num_pairs, batch_size=config.batch_size)
+    optimization = yield from laid_out(config, total_steps=total_steps)
     yield from tell(
         DatasetBuilt(
             num_examples=num_pairs,
@@ -160,7 +174,7 @@ def build_preference_dataset(
         config=config,
         session=state.session,
         tokenizer=state.tokenizer,
-        optimization=optimization_of(config, total_steps=total_steps),
+        optimization=optimization,
         num_examples=num_pairs,
         pairs=pairs,
         held_out=held_out,

@@ -12,16 +12,16 @@ from typing import Generic, Never, Protocol, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do, from_result
+from crucible.effects import Do, Eff, Result, do, from_result
 from crucible.fields import AT_LEAST_0, AT_LEAST_1, FRACTION, NOT_EMPTY, checked
-from crucible.kitchen.config import Reference
+from crucible.kitchen.config import Reference, refused, unread
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.kept import KEPT
 from crucible.kitchen.outline import ports_within
 from crucible.kitchen.stage import Stage, stage
 from crucible.kitchen.stages.policy import OnPolicyConfig, OnPolicyState
 from crucible.kitchen.stages.positions import placed
-from crucible.kitchen.stages.setup import optimization_of
+from crucible.kitchen.stages.setup import laid_out, prompt_rules
 from crucible.kitchen.states import Tokenized
 from crucible.train.algorithms.batching import epoch_batches, steps_per_epoch
 from crucible.train.algorithms.policy_gradient import PolicyGradient, reinforce
@@ -29,6 +29,7 @@ from crucible.train.environments import (
     Environment,
     EnvironmentFailed,
     EnvironmentGroup,
+    FittedEnvironment,
     ProblemEnv,
     RolloutLimits,
     calling,
@@ -51,6 +52,7 @@ class ReinforcementConfig(OnPolicyConfig):
     """A reinforcement run: `batch_size` problems in a round, `group_size` episodes of each.
 
     Args:
+        group_size: episodes of each problem.
         algorithm: baseline, loss and aggregation (see `policy_gradient`).
         limits: where an episode is cut.
         kl_coef: of the KL to the reference, taken off the advantages; 0 for none.
@@ -69,6 +71,7 @@ class ReinforcementConfig(OnPolicyConfig):
     kl_coef: float = attrs.field(default=0.0, metadata=AT_LEAST_0)
     reference_path: str | None = attrs.field(default=None, metadata=NOT_EMPTY)
     reference_batch: int = attrs.field(default=16, metadata=AT_LEAST_1)
+    group_size: int = attrs.field(default=4, metadata=AT_LEAST_1)
     max_staleness: int = attrs.field(default=1, metadata=AT_LEAST_1)
     max_failed_share: float = attrs.field(default=0.5, metadata=FRACTION)
     max_failing_rounds: int = attrs.field(default=3, metadata=AT_LEAST_1)
@@ -81,6 +84,35 @@ class ReinforcementConfig(OnPolicyConfig):
     def reference(self) -> Reference | None:
         """Give the policy that the KL is taken to; without a coefficient there is none."""
         return Reference(weights_path=self.reference_path) if self.kl_coef else None
+
+    def impossible(self) -> Sequence[str]:
+        """Name what no run can do, and what would do nothing."""
+        problems, algorithm = list(super().impossible()), self.algorithm
+        if not self.kl_coef:
+            problems += unread(
+                self, "reference_path", "reference_batch", because="nothing is asked of a reference where kl_coef is 0"
+            )
+        most = self.batch_size * self.group_size * self.limits.max_turns
+        if self.num_minibatches > most:
+            problems.append(
+                f"num_minibatches is {self.num_minibatches}, but a round has at most {most} turns: lower it"
+            )
+        if algorithm.aggregation.kind != "fixed_length" and algorithm.aggregation.max_tokens != 1:
+            problems.append(
+                f"algorithm.aggregation.max_tokens is for fixed_length, not {algorithm.aggregation.kind}: leave it out"
+            )
+        if algorithm.loss.loss_fn == "dro" and algorithm.aggregation.kind != "token_sum":
+            problems.append("algorithm.aggregation: the tokens of dro can only be summed, so set kind to token_sum")
+        return tuple(problems)
+
+
+def possible_in_turns(config: ReinforcementConfig) -> Result[None, InvalidRequest]:
+    """Let a configuration through whose rounds are sampled in turns, and which has no problems.
+
+    Fails: InvalidRequest with all of them.
+    """
+    because = "rounds are sampled in turns, so none is stale; reinforcement_async samples ahead"
+    return refused((*config.impossible(), *unread(config, "max_staleness", because=because)))
 
 
 @attrs.frozen(kw_only=True)
@@ -127,11 +159,12 @@ def build_problems(
     state, config = context.state, context.state.config
     size = len(state.rows)
     rounds = config.epochs * steps_per_epoch(size, batch_size=config.batch_size)
+    optimization = yield from laid_out(config, total_steps=rounds * config.updates_per_batch)
     ready = ReinforcementState(
         config=config,
         session=state.session,
         tokenizer=state.tokenizer,
-        optimization=optimization_of(config, total_steps=rounds * config.updates_per_batch),
+        optimization=optimization,
         num_examples=size,
         problems=state.rows,
     )
@@ -161,7 +194,10 @@ def environment_groups(
     base: ReinforcementState, indices: Sequence[int], environment_of: EnvironmentOf[R]
 ) -> Do[TrainError, R, tuple[EnvironmentGroup[R], ...]]:
     """Make a group of environments of each of these problems; one that cannot be used, or asked, is named by its index."""
-    renderer = ChatTemplateRenderer(base.tokenizer)
+    renderer, config = ChatTemplateRenderer(base.tokenizer), base.config
+    rules = yield from from_result(
+        prompt_rules(config, base.session, trained=config.max_tokens, answered=config.max_tokens)
+    )
     groups: tuple[EnvironmentGroup[R], ...] = ()
     for index in indices:
         row = base.problems[index]
@@ -172,8 +208,10 @@ def environment_groups(
         if isinstance(environment, ProblemEnv):
             question = observe(environment.renderer, environment.messages)
             yield from from_result(question).alt(partial(_of_row, row, index))
-        group = EnvironmentGroup(environment=guarded(environment, of=named), size=base.config.group_size, row=index)
-        groups = (*groups, group)
+        asked = guarded(environment, of=named)
+        if rules is not None:
+            asked = FittedEnvironment(environment=asked, rules=rules, index=index)
+        groups = (*groups, EnvironmentGroup(environment=asked, size=config.group_size, row=index))
     return groups
 
 

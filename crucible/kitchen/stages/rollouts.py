@@ -6,7 +6,7 @@ from typing import Never, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do, perform, tell
+from crucible.effects import Do, Eff, do, fail, perform, tell
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.policy import Collected, Updated, target_logprobs
@@ -21,6 +21,7 @@ from crucible.train.environments import (
     EnvironmentFailed,
     EnvironmentGroup,
     GroupRollout,
+    PromptTooLong,
     RolloutLimits,
     StopCondition,
     failed_alike,
@@ -75,6 +76,12 @@ def roll_out(
             groups, sampler(session, base.config, number), limits_within(base.config, session)
         ),
     )
+    too_long = next(
+        (it.error.error for group in sampled.value for it in group.failures if isinstance(it.error, PromptTooLong)),
+        None,
+    )
+    if too_long is not None:
+        yield from fail(too_long)
     rolled = RolledOut(
         base=attrs.evolve(base, policy=sampled.policy),
         groups=tuple(sampled.value),
@@ -91,9 +98,12 @@ def roll_out(
 def limits_within(config: ReinforcementConfig, session: SamplingSession) -> RolloutLimits:
     """Give the limits of an episode, with one more: it is cut before a prompt that leaves the model no room to answer.
 
-    A conversation that grew too long so costs its own episode, and not the run.
+    Nor is a turn longer than `max_length` with its answer. A conversation that grew too long so costs its own episode, and not
+    the run.
     """
     room, given = session.max_length - 1, config.limits.max_prompt_tokens
+    if config.max_length is not None:
+        room = min(room, config.max_length - config.max_tokens)
     return attrs.evolve(config.limits, max_prompt_tokens=room if given is None else min(given, room))
 
 

@@ -5,20 +5,22 @@ from typing import Never, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, Failure, Result, Success, from_result, perform, tell
+from crucible.effects import Do, Eff, Failure, Result, Success, do, from_result, perform, tell
 from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.stage import generic_stage
 from crucible.kitchen.stages.checkpoints import close_quietly
 from crucible.kitchen.states import Loaded, Opened, Optimization, Tokenized
-from crucible.telemetry.events import BackendProbed, DatasetLoaded
+from crucible.telemetry.events import BackendProbed, DatasetLoaded, RunWarned
 from crucible.train.algorithms.schedules import Schedule
 from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.needs import unmet
 from crucible.train.ports import DatasetStore, TrainingClient
+from crucible.train.questions import PromptRules
 from crucible.train.types import Capabilities, Dataset, LossFn, Row, TrainingSession
 
 C = TypeVar("C", bound=TrainingConfig)
+_LEFT_OF_THE_PEAK = {"exponential": 0.01}  # it never reaches 0
 
 
 @generic_stage
@@ -91,9 +93,24 @@ def init_tokenizer(context: Context[Opened[C]]) -> Do[TrainError, TrainingClient
 def optimization_of(config: TrainingConfig, *, total_steps: int, loss_fn: LossFn = "cross_entropy") -> Optimization:
     """Lay out the schedule of a run of `total_steps` optimizer steps."""
     schedule = Schedule(
-        kind=config.schedule, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=total_steps
+        kind=config.schedule,
+        peak=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        total_steps=total_steps,
+        final_fraction=_LEFT_OF_THE_PEAK.get(config.schedule, 0.0),
     )
     return Optimization(schedule=schedule, adam=config.adam, loss_fn=loss_fn)
+
+
+@do
+def laid_out(config: TrainingConfig, *, total_steps: int) -> Do[Never, Never, Optimization]:
+    """Lay out the schedule as `optimization_of` does, and tell where it does not come to what was asked for."""
+    if config.warmup_steps > total_steps:
+        problem = (
+            f"warmup_steps is {config.warmup_steps}, and the run has {total_steps}: the learning rate never gets there"
+        )
+        yield from tell(RunWarned(problem=f"{problem}; lower warmup_steps"))
+    return optimization_of(config, total_steps=total_steps)
 
 
 def length_limit(config: TrainingConfig, session: TrainingSession) -> Result[int, TrainError]:
@@ -106,6 +123,33 @@ def length_limit(config: TrainingConfig, session: TrainingSession) -> Result[int
         message = f"max_length {config.max_length} is more than {session.model} takes"
         return Failure(InvalidRequest(message=message, fix=f"set it to at most {limit}"))
     return Success(config.max_length or limit)
+
+
+def prompt_rules(
+    config: TrainingConfig, session: TrainingSession, *, trained: int, answered: int
+) -> Result[PromptRules | None, TrainError]:
+    """Say how long prompts may be; nothing where the configuration does not: then the backend refuses what it cannot take.
+
+    Args:
+        config: `max_length` and `truncate`.
+        session: the model's own limit.
+        trained: tokens of an answer that is trained on: together with its prompt it is one example.
+        answered: tokens of an answer that the model is to give, trained on or not.
+
+    Fails: InvalidRequest when the configuration asks for more than the model takes, or leaves a prompt no room.
+    """
+    if config.max_length is None and not config.truncate:
+        return Success(None)
+
+    def rules(limit: int) -> Result[PromptRules, TrainError]:
+        room = min(limit - trained, session.max_length - answered)
+        reason = f": max_length is {limit}" + (f", less max_tokens {trained}" if trained else "")
+        if room >= 1:
+            return Success(PromptRules(max_prompt_tokens=room, truncate=config.truncate, reason=reason))
+        message = f"answers of {answered} tokens leave no room for a prompt{reason}"
+        return Failure(InvalidRequest(message=message, fix="raise max_length, or lower max_tokens"))
+
+    return length_limit(config, session).bind(rules)
 
 
 def _not_empty(rows: Sequence[Row], dataset: Dataset) -> Result[None, TrainError]:

@@ -10,7 +10,7 @@ from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.positions import placed
-from crucible.kitchen.stages.setup import length_limit, optimization_of
+from crucible.kitchen.stages.setup import laid_out, length_limit
 from crucible.kitchen.states import Batched, Tokenized, TrainingState
 from crucible.telemetry.events import DatasetBuilt
 from crucible.train.algorithms.batching import steps_per_epoch
@@ -44,6 +44,7 @@ def build_supervised_dataset(
     rules = DatumRules(train_on=config.train_on, max_length=limit, truncate=config.truncate)
     data = yield from from_result(build_data(state.rows, ChatTemplateRenderer(state.tokenizer), rules))
     total_steps = config.epochs * steps_per_epoch(len(data), batch_size=config.batch_size)
+    optimization = yield from laid_out(config, total_steps=total_steps)
     yield from tell(
         DatasetBuilt(
             num_examples=len(data),
@@ -56,7 +57,7 @@ def build_supervised_dataset(
         config=config,
         session=state.session,
         tokenizer=state.tokenizer,
-        optimization=optimization_of(config, total_steps=total_steps),
+        optimization=optimization,
         data=data,
         num_examples=len(data),
     )

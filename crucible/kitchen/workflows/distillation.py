@@ -1,5 +1,6 @@
 """Distillation, from prompts and teachers to a trained student: on its own samples, or on theirs."""
 
+from crucible.kitchen.config import possible
 from crucible.kitchen.flow import checked, conditional, loop
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
@@ -23,6 +24,7 @@ from crucible.kitchen.stages.forward_kl import (
     answered_by_teachers,
     forward_kl_update,
     get_lesson_batch,
+    possible_by_forward_kl,
     teacher_top_tokens,
 )
 from crucible.kitchen.stages.passes import Passes
@@ -81,7 +83,7 @@ train_forward_kl = checked(
 )
 
 distillation = (
-    starting_from(DistillationConfig)
+    starting_from(DistillationConfig, validate=possible)
     >> load_dataset
     >> init_session
     >> init_tokenizer
@@ -97,7 +99,7 @@ distillation = (
 ).named("distillation")
 
 distillation_forward_kl = (
-    starting_from(DistillationConfig)
+    starting_from(DistillationConfig, validate=possible_by_forward_kl)
     >> answered_by_teachers
     >> load_dataset
     >> init_session

@@ -1,5 +1,6 @@
 """Preference learning (DPO and its kin), from pairs of answers to trained weights."""
 
+from crucible.kitchen.config import possible
 from crucible.kitchen.flow import checked, conditional, loop
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
@@ -39,7 +40,7 @@ train_epoch = passes.set_epoch >> loop("pref_batches", passes.batches, train_bat
 train = checked(loop("epochs", passes.epochs, train_epoch), steps_were_taken)
 
 preference = (
-    starting_from(PreferenceConfig)
+    starting_from(PreferenceConfig, validate=possible)
     >> load_dataset
     >> init_session
     >> init_tokenizer

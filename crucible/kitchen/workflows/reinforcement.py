@@ -1,8 +1,10 @@
 """Reinforcement learning on environments, in turns or with sampling and training side by side."""
 
+from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
-from crucible.effects import Do, do
+from crucible.effects import Do, Result, do
+from crucible.kitchen.config import possible
 from crucible.kitchen.context import Context
 from crucible.kitchen.errors import KitchenError
 from crucible.kitchen.flow import checked, conditional, loop, stream_loop
@@ -25,6 +27,7 @@ from crucible.kitchen.stages.reinforcement import (
     build_env_group,
     build_problems,
     environment_groups,
+    possible_in_turns,
 )
 from crucible.kitchen.stages.rollouts import (
     RolledOut,
@@ -35,7 +38,7 @@ from crucible.kitchen.stages.rollouts import (
 )
 from crucible.kitchen.stages.setup import init_session, init_tokenizer, load_dataset
 from crucible.kitchen.stages.trained import steps_were_taken
-from crucible.train.errors import TrainError
+from crucible.train.errors import InvalidRequest, TrainError
 from crucible.train.ports import DatasetStore, SamplingClient, TrainingClient
 
 R = TypeVar("R")
@@ -60,14 +63,22 @@ learn = (
     >> conditional(when.should_checkpoint, save_checkpoint)
     >> conditional(when.should_evaluate, evaluate)
 )
-begin = (
-    starting_from(ReinforcementConfig) >> load_dataset >> init_session >> init_tokenizer >> build_problems >> measure
-)
+
+
+def _begun(
+    validate: Callable[[ReinforcementConfig], Result[None, InvalidRequest]],
+) -> Stage[Context[ReinforcementConfig], Context[ReinforcementState], TrainError | KitchenError, Ports]:
+    """Make the part before training, for a configuration that can be run."""
+    begun = starting_from(ReinforcementConfig, validate=validate) >> load_dataset >> init_session >> init_tokenizer
+    return begun >> build_problems >> measure
+
+
+begin = _begun(possible)
 
 
 def reinforcement(environment_of: EnvironmentOf[R]) -> Workflow[R]:
     """Make the workflow that rolls out a batch, learns from it, and rolls out the next with the new policy."""
-    return _ended(begin >> rounds_in_turn(environment_of), "reinforcement")
+    return _ended(_begun(possible_in_turns) >> rounds_in_turn(environment_of), "reinforcement")
 
 
 def reinforcement_async(environment_of: EnvironmentOf[R]) -> Workflow[R]:

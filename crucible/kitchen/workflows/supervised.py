@@ -1,5 +1,6 @@
 """Supervised fine-tuning, from a configuration to trained weights."""
 
+from crucible.kitchen.config import possible
 from crucible.kitchen.flow import checked, conditional, loop
 from crucible.kitchen.stage import starting_from
 from crucible.kitchen.stages.checkpoints import cleanup, save_checkpoint, save_final_weights
@@ -40,7 +41,7 @@ train_epoch = passes.set_epoch >> loop("batches", passes.batches, train_batch) >
 train = checked(loop("epochs", passes.epochs, train_epoch), steps_were_taken)
 
 supervised = (
-    starting_from(SupervisedConfig)
+    starting_from(SupervisedConfig, validate=possible)
     >> load_dataset
     >> init_session
     >> init_tokenizer

@@ -13,6 +13,7 @@ from crucible.telemetry.events._runs import (
     EffectPerformed,
     ModelRegistered,
     RunOpened,
+    RunWarned,
     StageFailed,
     StageStarted,
     StageStopped,
@@ -70,6 +71,7 @@ __all__ = [
     "RolloutCompleted",
     "RunOpened",
     "RunResumed",
+    "RunWarned",
     "SampleShown",
     "SamplerDiverged",
     "StageFailed",
@@ -94,6 +96,7 @@ Event: TypeAlias = (
     | EffectPerformed
     | TelemetryRefused
     | BackendProbed
+    | RunWarned
     | DatasetLoaded
     | RunResumed
     | ReferenceChosen

@@ -84,6 +84,14 @@ class TelemetryRefused:
 
 
 @attrs.frozen(kw_only=True)
+class RunWarned:
+    """The run goes on, but something that was asked for cannot be as it was meant: which, and what to do about it."""
+
+    NAME: ClassVar[str] = f"{PREFIX}.run.warning"
+    problem: str
+
+
+@attrs.frozen(kw_only=True)
 class ArtifactSaved:
     """Something of lasting worth was written: trained weights, a report."""
 

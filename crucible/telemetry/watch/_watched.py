@@ -15,6 +15,7 @@ from crucible.telemetry.events import (
     EqualPairs,
     EvaluationCompleted,
     RunOpened,
+    RunWarned,
     SamplerDiverged,
     SampleShown,
     StageFailed,
@@ -88,6 +89,8 @@ class Watched:
                 self._take_failure("telemetry", event.attributes.get("problem"))
             elif event.name in (EpisodesFailed.NAME, EqualPairs.NAME):
                 self._take_failure(*said_of(event))
+            elif event.name == RunWarned.NAME:
+                self._take_failure("warning", event.attributes.get("problem"))
             elif event.name == StageFailed.NAME or (
                 event.name == EffectPerformed.NAME and event.attributes.get("error")
             ):

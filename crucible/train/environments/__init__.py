@@ -18,6 +18,7 @@ from crucible.train.environments.continuation import Turn, joined, next_prompt
 from crucible.train.environments.conversations import Conversation, MessageEnv, Reply
 from crucible.train.environments.episodes import Episode, RolloutLimits
 from crucible.train.environments.failures import FailedAlike, failed_alike
+from crucible.train.environments.fitted import FittedEnvironment, FittedState, PromptTooLong
 from crucible.train.environments.guarded import calling, guarded, raised
 from crucible.train.environments.interface import (
     Environment,
@@ -69,6 +70,8 @@ __all__ = [
     "Episode",
     "FailedAlike",
     "FailedRollout",
+    "FittedEnvironment",
+    "FittedState",
     "Grade",
     "GroupReward",
     "GroupRollout",
@@ -76,6 +79,7 @@ __all__ = [
     "MessageEnv",
     "Observation",
     "ProblemEnv",
+    "PromptTooLong",
     "Reply",
     "RolloutLimits",
     "Sampler",

@@ -46,7 +46,7 @@ def next_prompt(
     if end is None or rendered.tokens[: len(closed.unwrap().tokens)] != closed.unwrap().tokens:
         return whole
     has_ended = turn.action[-1:] and turn.action[-1] in renderer.stop_tokens
-    rest = _from(rendered, end + 1 if has_ended else end)
+    rest = rendered.beginning_at(end + 1 if has_ended else end)
     return Success(joined(turn.prompt, ModelInput.from_tokens(turn.action), rest))
 
 
@@ -63,18 +63,6 @@ def joined(*inputs: ModelInput) -> ModelInput:
             chunks[-1] = EncodedTextChunk(tokens=last.tokens + chunk.tokens)
         else:
             chunks.append(chunk)
-    return ModelInput(chunks=tuple(chunks))
-
-
-def _from(whole: ModelInput, start: int) -> ModelInput:
-    """Give what stands from a position on; the position is one of a text."""
-    chunks: list[Chunk] = []
-    for chunk in whole.chunks:
-        skipped, start = min(start, len(chunk)), max(0, start - len(chunk))
-        if not skipped:
-            chunks.append(chunk)
-        elif isinstance(chunk, EncodedTextChunk) and skipped < len(chunk):
-            chunks.append(EncodedTextChunk(tokens=chunk.tokens[skipped:]))
     return ModelInput(chunks=tuple(chunks))
 
 

@@ -92,6 +92,21 @@ class ModelInput:
         """Count the positions, image positions included."""
         return sum(len(chunk) for chunk in self.chunks)
 
+    def beginning_at(self, start: int) -> "ModelInput":
+        """Give what stands from a position on; an image that begins before it is left out.
+
+        >>> ModelInput.from_tokens([5, 6, 7]).beginning_at(1).tokens
+        (6, 7)
+        """
+        chunks: list[Chunk] = []
+        for chunk in self.chunks:
+            skipped, start = min(start, len(chunk)), max(0, start - len(chunk))
+            if not skipped:
+                chunks.append(chunk)
+            elif isinstance(chunk, EncodedTextChunk) and skipped < len(chunk):
+                chunks.append(EncodedTextChunk(tokens=chunk.tokens[skipped:]))
+        return ModelInput(chunks=tuple(chunks))
+
     @property
     def tokens(self) -> tuple[TokenId, ...]:
         """All token ids; an image stands as that many zeros."""

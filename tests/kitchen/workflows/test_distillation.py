@@ -76,8 +76,11 @@ def taught(config: DistillationConfig, handlers: Handlers[EveryPort] | None = No
     return ran(handlers or handlers_of(), distillation(Context.start(config, run_id="evening")))
 
 
+ON_POLICY_ALONE: dict[str, Any] = {"policy_epochs": 1, "num_minibatches": 1, "kl_discount": 0.0}
+
+
 def config_of(**fields: Any) -> DistillationConfig:
-    return attrs.evolve(BASE, **fields)
+    return attrs.evolve(BASE, **{**fields, **(ON_POLICY_ALONE if fields["mode"] == "off_policy" else {})})
 
 
 configs = st.builds(
@@ -148,7 +151,7 @@ def test_on_policy_lowers_the_kl_to_another_model() -> None:
 
 
 def test_off_policy_lowers_the_loss_on_what_the_teacher_said() -> None:
-    config = attrs.evolve(LEARNING, mode="off_policy", epochs=6)
+    config = attrs.evolve(LEARNING, mode="off_policy", group_size=1, epochs=6)
     losses = [step.loss for step in taught(config).events(TrainingStep)]
     assert len(losses) == 6
     assert losses[-1] < losses[0] - 0.5
@@ -168,12 +171,12 @@ def test_every_prompt_is_used_once_in_each_epoch_and_steps_are_counted_once(conf
     if config.mode == "off_policy":
         assert state.step == rounds
         trained = [len(data_in(call.arguments[1])) for call in run.log.of("TrainingClient.forward_backward")]
-        assert sum(trained) == 5 * config.epochs
+        assert sum(trained) == 5 * config.epochs * config.answers_per_prompt
     else:
         taken = [int(event.metrics["num_updates"]) for event in run.events(DistillationStep)]
         assert steps_of_policies(run.log)[:-1] == [sum(taken[:index]) for index in range(rounds)]
         assert sum(event.metrics["num_sequences"] for event in run.events(DistillationStep)) == (
-            5 * config.epochs * config.group_size
+            5 * config.epochs * config.answers_per_prompt
         )
     for call in run.log.of("TrainingClient.optim_step"):
         adam = call.arguments[1]
@@ -252,7 +255,7 @@ def test_teachers_are_opened_once_and_closed_at_the_end(config: DistillationConf
 def test_off_policy_each_prompt_is_answered_once_for_all_epochs_by_the_teachers_in_turn(
     config: DistillationConfig,
 ) -> None:
-    config = attrs.evolve(config, mode="off_policy")
+    config = attrs.evolve(config, mode="off_policy", **ON_POLICY_ALONE)
     log = taught(config).log
     asked: dict[object, list[str]] = {}
     for call in log.of("SamplingClient.sample"):
