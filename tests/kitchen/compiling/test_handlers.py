@@ -141,7 +141,7 @@ def test_a_task_that_is_not_there_is_named_with_the_nearest() -> None:
     [
         (attrs.evolve(TASK, options={"sized": 3}), "dataset.options.sized"),
         (attrs.evolve(TASK, split="validation"), "dataset.split"),
-        (attrs.evolve(TASK, streaming=True), "dataset.streaming"),
+        (attrs.evolve(TASK, streaming=True, num_rows=5), "dataset.streaming"),
         (DatasetRef(name="no/such/file.jsonl", provider="file"), "dataset.name"),
         (DatasetRef(name=__file__, provider="file", options={"data_file": "*"}), "dataset.options.data_file"),
     ],

@@ -196,7 +196,8 @@ def variants(config: Any, path: tuple[str, ...]) -> Iterator[tuple[object, Any]]
     for name in path[:-1]:
         owner = getattr(owner, name)
     kind: type = type(owner)
-    for value in others(getattr(owner, path[-1]), field_types(kind)[path[-1]]):
+    now = getattr(owner, path[-1])
+    for value in (other for other in others(now, field_types(kind)[path[-1]]) if other != now):
         try:
             yield value, changed(config, path, value)
         except InvalidField:

@@ -55,7 +55,6 @@ ROUNDS: dict[str, Any] = {
     "policy_epochs": 2,
     "num_minibatches": 2,
     "kl_coef": 0.1,
-    "max_staleness": 3,
 }
 
 
@@ -110,7 +109,7 @@ CASES: Mapping[str, Case] = {
     ),
     "reinforcement_async": Case(
         work=reinforcement_async(arenas.letters),
-        config=attrs.evolve(arenas.BASE, **{**ROUNDS, "epochs": 3, "save_every": 9}),
+        config=attrs.evolve(arenas.BASE, **{**ROUNDS, "epochs": 3, "save_every": 9, "max_staleness": 3}),
         rows=arenas.RIDDLES,
         tested=small.TESTED,
     ),
