@@ -10,11 +10,11 @@ import threading
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from crucible.effects import Failure, Result, Success
 from crucible.kitchen.handlers.hf._errors import Refused
@@ -22,9 +22,13 @@ from crucible.kitchen.handlers.rows import ManyRows
 from crucible.train.errors import MissingExtra, StorageFailed, TrainError
 from crucible.train.types import Row
 
+if TYPE_CHECKING:
+    import zstandard
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
+_AT_ONCE = 1 << 20  # bytes that are unpacked at once
 _FIRST_BYTES = 4096  # enough to tell what a file is
 
 
@@ -171,7 +175,18 @@ def _unpack(file: BinaryIO, packing: str, held: IO[bytes]) -> None:
                 import zstandard
             except ImportError as error:
                 raise Refused(MissingExtra(extra="hf", package="zstandard")) from error
-            zstandard.ZstdDecompressor().copy_stream(file, held)
+            for frame in _frames(file, zstandard.ZstdDecompressor):
+                held.write(frame)
+
+
+def _frames(file: BinaryIO, reader: "Callable[[], zstandard.ZstdDecompressor]") -> Iterator[bytes]:
+    """Unpack frame after frame. Raises: EOFError where the last is cut off, which zstandard's own streams pass over."""
+    frame = reader().decompressobj()
+    while data := frame.unused_data if frame.eof else file.read(_AT_ONCE):
+        frame = reader().decompressobj() if frame.eof else frame
+        yield frame.decompress(data)
+    if not frame.eof:
+        raise EOFError("it ends in the middle")
 
 
 def _document(file: BinaryIO, path: str) -> list[Row] | None:

@@ -21,6 +21,9 @@ from crucible.train.types import DatasetConfig, Row
 
 ROWS: list[dict[str, object]] = [{"prompt": f"Qué {n}?", "completion": "2024-01-01"} for n in range(5)]
 TEXT = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+_OPEN = zstandard.ZstdCompressor().compressobj()
+FLUSHED = _OPEN.compress(TEXT.encode()) + _OPEN.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+"""A file whose writer was killed between two rows."""
 CSV = "prompt,n\nQué?,1\nsí,2\n"
 
 
@@ -49,6 +52,8 @@ def rows_of(path: Path, *, streaming: bool) -> Result[tuple[Row, ...], TrainErro
         ("rows.jsonl.gz", gzip.compress(TEXT.encode())[:-9], ["gzip", "again"]),
         ("rows.jsonl.gz", TEXT.encode(), ["not packed"]),
         ("rows.jsonl.zst", zstandard.compress(TEXT.encode())[:-9] + b"x" * 9, ["zstandard", "again"]),
+        ("rows.jsonl.zst", zstandard.compress(TEXT.encode())[:-1], ["zstandard", "ends in the middle", "again"]),
+        ("rows.jsonl.zst", zstandard.compress(TEXT.encode()) + FLUSHED, ["zstandard", "ends in the middle"]),
         ("rows.csv", CSV.encode("latin-1"), ["0xe9", "iconv"]),
         ("rows.csv", b"a,b\n1,2\n3,4,5\n", ["line 3 has 3 values", "names 2"]),
         ("rows.csv", b"a,b\n1,2,3\n4,5,6\n", ["line 2 has 3 values"]),
@@ -93,6 +98,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: bytes) -> 
         ("rows.jsonl.bz2", bz2.compress),
         ("rows.jsonl.xz", lzma.compress),
         ("rows.jsonl.zst", zstandard.compress),
+        ("rows.jsonl.zst", lambda data: zstandard.compress(data[:50]) + zstandard.compress(data[50:])),
     ],
 )
 def test_values_are_what_is_written(tmp_path: Path, name: str, pack: Callable[[bytes], bytes], streaming: bool) -> None:
