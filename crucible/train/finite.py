@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import SupportsFloat
 
 from crucible.effects import Failure, Result, Success
 from crucible.train.errors import BackendFailed, NonFiniteLoss, TrainError
@@ -12,12 +13,14 @@ LARGEST = 3.4028235e38
 
 
 def not_finite(numbers: Mapping[str, float]) -> str | None:
-    """Say which of some named numbers is first NaN, infinite, or more than a float32 holds; None where all are fine.
+    """Say which of some named numbers is first none, NaN, infinite, or more than a float32 holds; None where all are fine.
 
     >>> not_finite({"accuracy": 1.0, "reward": math.nan}), not_finite({"accuracy": 1.0})
     ('reward is nan', None)
     """
     for name, value in numbers.items():
+        if not isinstance(value, SupportsFloat):  # of code without types
+            return f"{name} is {value!r}, which is no number"
         if not abs(value) <= LARGEST:
             return f"{name} is {value}" + (", more than a float32 holds" if math.isfinite(value) else "")
     return None

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import SupportsFloat
 
 import attrs
 
@@ -56,7 +57,7 @@ def checked_report(request: EvaluationRequest, report: EvaluationReport) -> Resu
     Fails: BackendFailed with the index of the example, or the name of the metric, of which the evaluator says anything else.
     """
     expected = len(request.examples)
-    num_scored = sum(map(math.isfinite, report.scores))
+    num_scored = sum(isinstance(score, SupportsFloat) and math.isfinite(score) for score in report.scores)
     odd = not_finite({f"the score of example {index}": score for index, score in enumerate(report.scores)})
     said = f"the evaluator scored {num_scored} of {expected} answers"
     if odd is None and len(report.scores) == expected:

@@ -1,13 +1,13 @@
 """Environments that others wrote: what their code raises costs an episode and says where, as any other failure does."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import attrs
 
-from crucible.effects import Do, Eff, do, excepting
+from crucible.effects import Do, Eff, do, excepting, fail, pure
 from crucible.train.environments.interface import Environment, EnvironmentFailed, Observation, State, StepResult
 from crucible.train.types import TokenId
 
@@ -21,6 +21,8 @@ _OURS = str(Path(__file__).parents[2])
 
 def guarded(environment: Environment[R], *, of: str) -> Environment[R]:
     """Give the environment with its exceptions made `EnvironmentFailed`; `cause` is the exception, its traceback included.
+
+    So is what it gives in the place of a state, an observation or a `StepResult`.
 
     What a handler raises, or a layer to stop the run, goes on, with a note that says of what the environment is.
     """
@@ -67,7 +69,9 @@ class _Guarded(Generic[R_co]):
     of: str
 
     def start(self) -> Eff[State[R_co], EnvironmentFailed, R_co]:
-        return calling(self.environment.start, of=self.of).map(lambda state: _GuardedState(state=state, of=self.of))
+        if not callable(getattr(self.environment, "start", None)):
+            return fail(EnvironmentFailed(message=f"{self.environment!r} is no environment: it has no method start"))
+        return _own(calling(self.environment.start, of=self.of)).bind(lambda state: _state_of(state, self.of))
 
 
 @attrs.frozen(kw_only=True)
@@ -75,14 +79,38 @@ class _GuardedState(Generic[R_co]):
     """One of its states."""
 
     state: State[R_co]
+    observation: Observation
     of: str
 
-    @property
-    def observation(self) -> Observation:
-        return self.state.observation
-
     def step(self, action: tuple[TokenId, ...], /) -> Eff[StepResult[R_co], EnvironmentFailed, R_co]:
-        return calling(lambda: self.state.step(action), of=self.of).map(self._with_next)
+        return _own(calling(lambda: self.state.step(action), of=self.of)).bind(self._with_next)
 
-    def _with_next(self, result: StepResult[R_co]) -> StepResult[R_co]:
-        return result if result.next is None else attrs.evolve(result, next=attrs.evolve(self, state=result.next))
+    def _with_next(self, result: StepResult[R_co]) -> Eff[StepResult[R_co], EnvironmentFailed, R_co]:
+        if not isinstance(result, StepResult) or not isinstance(result.metrics, Mapping):
+            return fail(
+                EnvironmentFailed(message=f"a step gave {result!r}, and no StepResult with a mapping of metrics")
+            )
+        if result.next is None:
+            return pure(result)
+        return _state_of(result.next, self.of).map(lambda state: attrs.evolve(result, next=state))
+
+
+def _state_of(state: State[R], of: str) -> Eff[_GuardedState[R], EnvironmentFailed, R]:
+    """Guard a state, which is looked at once: what it shows may be computed, and by code that is wrong."""
+
+    def seen() -> Eff[_GuardedState[R], EnvironmentFailed, R]:
+        if not callable(getattr(state, "step", None)):
+            return fail(EnvironmentFailed(message=f"{state!r} is no state of an environment: it has no method step"))
+        shown = state.observation
+        if not isinstance(shown, Observation):
+            return fail(EnvironmentFailed(message=f"a state shows {shown!r}, and no Observation"))
+        return pure(_GuardedState(state=state, observation=shown, of=of))
+
+    return calling(seen, of=of)
+
+
+def _own(eff: Eff[A, EnvironmentFailed, R]) -> Eff[A, EnvironmentFailed, R]:
+    """Make the failure of an environment of any error with which its code ends, a mere text say."""
+    return eff.alt(
+        lambda error: error if isinstance(error, EnvironmentFailed) else EnvironmentFailed(message=str(error))
+    )

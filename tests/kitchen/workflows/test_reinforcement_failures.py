@@ -352,6 +352,16 @@ def test_the_mean_reward_that_is_told_is_of_all_groups_not_only_of_those_that_te
     assert step.metrics["groups_kept"] == 1.0
 
 
+# Environments without types
+
+
+@pytest.mark.parametrize("make", WORKFLOWS)
+@pytest.mark.parametrize("given", [None, "an environment"])
+def test_what_is_no_environment_ends_the_run_with_its_row(make: Any, given: Any) -> None:
+    said = str(played(make(lambda row, renderer: pure(given))).outcome.failure())
+    assert f"because: {given!r} is no environment: it has no method start, first with the row {{" in said
+
+
 # Tools that the renderer cannot write
 
 

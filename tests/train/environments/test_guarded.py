@@ -18,7 +18,7 @@ from crucible.train.environments import (
     rollout_together,
 )
 from crucible.train.renderers import ChatTemplateRenderer
-from crucible.train.types import ByteTokenizer, Message, ModelInput
+from crucible.train.types import ByteTokenizer, Message, ModelInput, Sample
 from tests.effects.fakes import CrashError, crash, working
 
 
@@ -83,6 +83,43 @@ def test_the_states_after_the_first_are_guarded_too() -> None:
     second = Handlers.none().run(deep.start().bind(lambda room: room.step((5,)))).unwrap().next
     assert second is not None
     assert "KeyError was raised" in str(Handlers.none().run(second.step((5,))).failure())
+
+
+class Blind(Room):
+    """A room that cannot be looked at."""
+
+    @property
+    def observation(self) -> Observation:
+        raise OSError("dark")
+
+
+UNTYPED: list[tuple[Room, str]] = [
+    (Room(begin=lambda: pure(None)), "None is no state of an environment: it has no method step"),
+    (Room(begin=lambda: pure(Blind())), "OSError was raised in test_guarded.py, line "),
+    (Room(begin=lambda: fail("no key")), "no key"),
+    (Room(act=lambda: pure(1.0)), "a step gave 1.0, and no StepResult"),
+    (Room(act=lambda: pure(StepResult(reward=1.0, metrics=NOTHING.get("none")))), "a step gave StepResult("),  # type: ignore[arg-type]  # of code without types
+    (Room(act=lambda: pure(StepResult(reward=1.0, next="end"))), "'end' is no state of an environment"),  # type: ignore[arg-type]  # of code without types
+    (Room(act=lambda: pure(StepResult(reward=1.0, next=Blind()))), "OSError was raised in test_guarded.py, line "),
+    (Room(act=lambda: pure(StepResult(reward=None))), "turn 1: reward is None, which is no number"),  # type: ignore[arg-type]  # of code without types
+    (Room(act=lambda: pure(StepResult(reward=1.0, metrics={"hits": "3"}))), "turn 1: hits is '3', which is no number"),  # type: ignore[dict-item]  # of code without types
+    (Room(act=lambda: fail("no key")), "no key"),
+]
+
+
+@pytest.mark.parametrize(("room", "why"), UNTYPED)
+def test_what_an_environment_without_types_gives_costs_its_episode_and_says_what_it_was(room: Room, why: str) -> None:
+    group = EnvironmentGroup[Any](environment=guarded(room, of="row 3"), size=1)
+    sample = Sample(tokens=(5,), logprobs=(-1.0,), stop_reason="stop")
+    [rolled] = Handlers.none().run(rollout_together([group], lambda *asked: pure(((sample,),)))).unwrap()
+    [failed] = rolled.failures
+    assert str(failed.error).startswith(why)
+
+
+def test_what_is_no_environment_is_a_failure() -> None:
+    nothing: Any = None
+    failed = Handlers.none().run(guarded(nothing, of="row 3").start()).failure()
+    assert str(failed) == "None is no environment: it has no method start"
 
 
 def test_what_a_handler_raises_goes_on_with_a_note_of_the_row() -> None:
