@@ -89,6 +89,15 @@ class TrainingConfig:
         return self.evaluation is not None
 
     @property
+    def method(self) -> str:
+        """Name how the run trains: a checkpoint of another method holds a place in another training.
+
+        >>> TrainingConfig(session=SessionConfig(model="m"), dataset=DatasetConfig(name="d")).method
+        'training'
+        """
+        return type(self).__name__.removesuffix("Config").lower()
+
+    @property
     def needs(self) -> tuple[Feature, ...]:
         """What the run relies on at its backend; a subclass says what it does differently."""
         return ("cross_entropy",)

@@ -12,7 +12,7 @@ LARGEST = 3.4028235e38
 """The largest number that a backend can be sent. Sums and means of as many as there are stay far from overflow."""
 
 
-def not_finite(numbers: Mapping[str, float]) -> str | None:
+def not_finite(numbers: Mapping[str, object]) -> str | None:
     """Say which of some named numbers is first none, NaN, infinite, or more than a float32 holds; None where all are fine.
 
     >>> not_finite({"accuracy": 1.0, "reward": math.nan}), not_finite({"accuracy": 1.0})
@@ -21,8 +21,9 @@ def not_finite(numbers: Mapping[str, float]) -> str | None:
     for name, value in numbers.items():
         if not isinstance(value, SupportsFloat):  # of code without types
             return f"{name} is {value!r}, which is no number"
-        if not abs(value) <= LARGEST:
-            return f"{name} is {value}" + (", more than a float32 holds" if math.isfinite(value) else "")
+        number = value if isinstance(value, int | float) else float(value)
+        if not abs(number) <= LARGEST:
+            return f"{name} is {value}" + (", more than a float32 holds" if math.isfinite(number) else "")
     return None
 
 

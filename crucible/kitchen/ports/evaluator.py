@@ -1,9 +1,7 @@
 """`Evaluator`: the port that judges answers."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import SupportsFloat
 
 import attrs
 
@@ -57,8 +55,8 @@ def checked_report(request: EvaluationRequest, report: EvaluationReport) -> Resu
     Fails: BackendFailed with the index of the example, or the name of the metric, of which the evaluator says anything else.
     """
     expected = len(request.examples)
-    num_scored = sum(isinstance(score, SupportsFloat) and math.isfinite(score) for score in report.scores)
-    odd = not_finite({f"the score of example {index}": score for index, score in enumerate(report.scores)})
+    odd_scores = [not_finite({f"the score of example {index}": score}) for index, score in enumerate(report.scores)]
+    num_scored, odd = odd_scores.count(None), next((odd for odd in odd_scores if odd is not None), None)
     said = f"the evaluator scored {num_scored} of {expected} answers"
     if odd is None and len(report.scores) == expected:
         odd = not_finite(report.metrics)

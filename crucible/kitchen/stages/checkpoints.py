@@ -9,7 +9,7 @@ from crucible.kitchen.config import TrainingConfig
 from crucible.kitchen.context import Context
 from crucible.kitchen.kept import keep
 from crucible.kitchen.stage import generic_stage
-from crucible.kitchen.stages.positions import PLACE, checkpoint_name
+from crucible.kitchen.stages.positions import METHOD, PLACE, checkpoint_name
 from crucible.kitchen.states import TrainingState
 from crucible.telemetry.events import ArtifactSaved, CheckpointSaved
 from crucible.train.errors import TrainError
@@ -36,7 +36,7 @@ def is_due(step: int, *, before: int, every: int) -> bool:
 def save_checkpoint(context: Context[S]) -> Do[TrainError, TrainingClient, Context[S]]:
     """Save weights, optimizer and random state under the number of the step, with all that the run adds up."""
     state, name = context.state, checkpoint_name(context.state)
-    metadata = {**keep(state), PLACE: name}
+    metadata = {**keep(state), PLACE: name, METHOD: state.config.method}
     saved = yield from perform(TrainingClient.save_checkpoint, state.session, name, metadata=metadata)
     checkpoint = attrs.evolve(saved, step=state.step)  # a backend that keeps no metadata counts from the resume
     yield from tell(CheckpointSaved(step=checkpoint.step, path=checkpoint.path))

@@ -43,6 +43,11 @@ class DistillationConfig(OnPolicyConfig):
     group_size: int | None = attrs.field(default=None, metadata=AT_LEAST_1)
 
     @property
+    def method(self) -> str:
+        """Name who answers beside the method: a batch is another one in each mode."""
+        return f"{super().method} {self.mode}"
+
+    @property
     def needs(self) -> tuple[Feature, ...]:
         """On-policy a policy loss and teachers that score samples; off-policy teachers that score where the KL is measured."""
         scores: tuple[Feature, ...] = ("prompt_logprobs",) if self.is_measured or self.mode == "on_policy" else ()

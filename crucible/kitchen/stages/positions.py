@@ -25,6 +25,9 @@ S = TypeVar("S", bound=TrainingState[TrainingConfig])
 PLACE = "place"
 """Under this name the metadata of a checkpoint have the name that was given to it."""
 
+METHOD = "method"
+"""Under this name they have the method of the training that saved it."""
+
 _NAME = re.compile(
     r"step_(?P<step>\d+)(?:_batch_(?P<batch>\d+))?_size_(?P<batch_size>\d+)_seed_(?P<seed>-?\d+)_data_(?P<data>[0-9a-f]+)"
     r"(?P<start>_started)?"
@@ -47,9 +50,16 @@ def position_of(state: Tokenized[TrainingConfig], *, num_examples: int) -> Resul
 
     A checkpoint that was given another name, and has no metadata, says nothing but its step.
 
-    Fails: InvalidRequest when the checkpoint's place is one in other batches: it names what was different.
+    Fails: InvalidRequest when the checkpoint is of another method, or its place is one in other batches: it names what was
+        different.
     """
     config, found = state.config, digest_of(state.rows)
+    made_by = state.session.metadata.get(METHOD, config.method)
+    if config.resume_from is not None and made_by != config.method:
+        message = (
+            f"{config.resume_from} was saved by {made_by}, not by {config.method}: there is no such run to go on with"
+        )
+        return Failure(InvalidRequest(message=message, fix="begin with its weights: give start_from, not resume_from"))
     per_epoch = max(steps_per_epoch(num_examples, batch_size=config.batch_size), 1)
     named = _place_of(config, state.session)
     if config.resume_from is None or named is None:
@@ -67,7 +77,8 @@ def position_of(state: Tokenized[TrainingConfig], *, num_examples: int) -> Resul
 def placed(state: S, before: Tokenized[TrainingConfig]) -> Eff[S, TrainError, Never]:
     """Put a run that is ready to begin where it goes on, with all that it had added up there.
 
-    Fails: InvalidRequest when the checkpoint's place is one in other batches, or its metadata cannot be read.
+    Fails: InvalidRequest when the checkpoint is of another method, its place is one in other batches, or its metadata cannot be
+        read.
     """
     path, metadata, wanted = before.config.resume_from, before.session.metadata, before.config.reference()
     named = None if wanted is None else wanted.weights_path

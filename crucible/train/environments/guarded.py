@@ -69,7 +69,7 @@ class _Guarded(Generic[R_co]):
     of: str
 
     def start(self) -> Eff[State[R_co], EnvironmentFailed, R_co]:
-        if not callable(getattr(self.environment, "start", None)):
+        if not _has_method(self.environment, "start"):
             return fail(EnvironmentFailed(message=f"{self.environment!r} is no environment: it has no method start"))
         return _own(calling(self.environment.start, of=self.of)).bind(lambda state: _state_of(state, self.of))
 
@@ -86,7 +86,7 @@ class _GuardedState(Generic[R_co]):
         return _own(calling(lambda: self.state.step(action), of=self.of)).bind(self._with_next)
 
     def _with_next(self, result: StepResult[R_co]) -> Eff[StepResult[R_co], EnvironmentFailed, R_co]:
-        if not isinstance(result, StepResult) or not isinstance(result.metrics, Mapping):
+        if not _is_a(StepResult, result) or not _is_a(Mapping, result.metrics):
             return fail(
                 EnvironmentFailed(message=f"a step gave {result!r}, and no StepResult with a mapping of metrics")
             )
@@ -99,10 +99,10 @@ def _state_of(state: State[R], of: str) -> Eff[_GuardedState[R], EnvironmentFail
     """Guard a state, which is looked at once: what it shows may be computed, and by code that is wrong."""
 
     def seen() -> Eff[_GuardedState[R], EnvironmentFailed, R]:
-        if not callable(getattr(state, "step", None)):
+        if not _has_method(state, "step"):
             return fail(EnvironmentFailed(message=f"{state!r} is no state of an environment: it has no method step"))
         shown = state.observation
-        if not isinstance(shown, Observation):
+        if not _is_a(Observation, shown):
             return fail(EnvironmentFailed(message=f"a state shows {shown!r}, and no Observation"))
         return pure(_GuardedState(state=state, observation=shown, of=of))
 
@@ -111,6 +111,13 @@ def _state_of(state: State[R], of: str) -> Eff[_GuardedState[R], EnvironmentFail
 
 def _own(eff: Eff[A, EnvironmentFailed, R]) -> Eff[A, EnvironmentFailed, R]:
     """Make the failure of an environment of any error with which its code ends, a mere text say."""
-    return eff.alt(
-        lambda error: error if isinstance(error, EnvironmentFailed) else EnvironmentFailed(message=str(error))
-    )
+    return eff.alt(lambda error: error if _is_a(EnvironmentFailed, error) else EnvironmentFailed(message=str(error)))
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Tell whether a value is of the kind that its type promises: of code without types nothing is sure."""
+    return isinstance(value, kind)
+
+
+def _has_method(value: object, name: str) -> bool:
+    return callable(getattr(value, name, None))

@@ -241,3 +241,24 @@ def test_so_it_does_with_any_configuration(data: st.DataObject, name: str) -> No
     for point, step, _ in found - wanted:  # it measures itself where it begins
         assert (point.startswith(("eval/", "held_out/")), step) == (True, checkpoint.step)
     assert last_state(again, shelf) == last_state(whole, shelf)
+
+
+OTHER_METHODS = {
+    "dpo": "preference",
+    "reinforcement": "reinforcement",
+    "reinforcement_async": "reinforcement",
+    "distillation on-policy": "distillation on_policy",
+    "distillation off-policy": "distillation off_policy",
+}
+
+
+@pytest.mark.parametrize(("name", "method"), OTHER_METHODS.items())
+def test_a_checkpoint_of_another_method_is_no_run_to_go_on_with(name: str, method: str) -> None:
+    # it was complete: to go on with it would be the success of a training that was never begun
+    case, shelf = CASES[name], Shelf()
+    saving = attrs.evolve(small.BASE, epochs=2, batch_size=2, save_every=1)
+    before = Case(work=supervised, config=saving, rows=small.ROWS[:5])
+    last = before.run(shelf, saving).events(CheckpointSaved)[-1]
+    error = case.resumed(shelf, last.path).outcome.failure()
+    assert f"{last.path} was saved by supervised, not by {method}" in str(error)
+    assert "start_from" in str(error)
