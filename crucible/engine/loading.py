@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import nn
 
-from crucible.engine.errors import ModelLoadError, ModelNotFoundError
+from crucible.engine.errors import EngineError, ModelLoadError, ModelNotFoundError
 from crucible.engine.trial import require_forward
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -134,12 +134,27 @@ def _load_pretrained(source: str, dtype: torch.dtype, *, trust_remote_code: bool
         # An unreachable hub is asked six times over 23 seconds for each file; this file alone settles it.
         cached_file(source, "config.json", revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
+        # Any: the library's types leave out the pair that `output_loading_info` gives
+        both: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
+        model, read = both
+        _require_whole(source, read["missing_keys"])
+        return wrap_model(model, tokenizer, name=source)
+    except EngineError:
+        raise
     except OSError as error:
         raise _not_found_or_broken(source, revision, error) from error
     except Exception as error:  # transformers reports a bad model with any of a dozen exception types
         raise ModelLoadError(f"{source!r} cannot be loaded: {error}") from error
-    return wrap_model(model, tokenizer, name=source)
+
+
+def _require_whole(source: str, missing: Collection[str]) -> None:
+    """Refuse weights that transformers would make up, at random, with no more than a warning."""
+    if missing:
+        some = ", ".join(sorted(missing)[:3])
+        raise ModelLoadError(
+            f"{source!r} lacks {len(missing)} of the weights that its config.json speaks of, such as {some}: "
+            "they would be random. Fetch all of its weight files, or mend config.json"
+        )
 
 
 def _not_found_or_broken(source: str, revision: str | None, error: OSError) -> ModelNotFoundError | ModelLoadError:

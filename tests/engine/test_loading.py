@@ -1,5 +1,6 @@
 """Loading: what is there loads frozen, what is not is told with the fix."""
 
+import json
 import os
 import subprocess
 import sys
@@ -107,3 +108,22 @@ def test_a_gguf_file_trains_and_saves_as_a_plain_model(smollm: LoadedModel, tmp_
     assert (smollm.max_length, smollm.vocab_size, smollm.eos_ids) == (8192, 49152, (2,))
     smollm.model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size > 500_000_000
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "says"),
+    [
+        ("config.json", {"num_hidden_layers": 9}, "lacks 63 of the weights"),
+        ("generation_config.json", {"eos_token_id": "x"}, "invalid literal"),
+    ],
+)
+def test_a_folder_whose_files_do_not_fit_each_other_is_refused(
+    tiny: LoadedModel, tmp_path: Path, file: str, changes: dict[str, object], says: str
+) -> None:
+    """Weights that are not there were drawn at random by transformers, and trained."""
+    tiny.model.save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    assert load_model(tmp_path).fingerprint == tiny.fingerprint
+    (tmp_path / file).write_text(json.dumps({**json.loads((tmp_path / file).read_text()), **changes}))
+    with pytest.raises(ModelLoadError, match=says):
+        load_model(tmp_path)

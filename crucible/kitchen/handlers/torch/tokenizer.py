@@ -61,8 +61,6 @@ class HfTokenizer:
         """
         if self.chat_template is None:
             raise ValueError("this model's tokenizer carries no chat template: use an instruct model")
-        from jinja2 import TemplateError
-
         if any(message.tool_calls for message in messages):
             raise ValueError("this handler does not write tool calls yet")
         turns = [{"role": message.role, "content": text_of(message)} for message in messages]
@@ -74,15 +72,20 @@ class HfTokenizer:
                 documents=None,
                 **self.special_tokens,
             )
-        except TemplateError as error:
+        except Exception as error:  # a template is the model's own program, and fails as any program does
             raise ValueError(str(error)) from error
 
 
 def tokenizer_from(pretrained: "PreTrainedTokenizerBase", *, ends: Sequence[TokenId] = ()) -> HfTokenizer:
     """Give a tokenizer of transformers as a value; where it names no end of sequence, the first of the model's `ends` is it.
 
-    Raises: ValueError when nobody names one: an answer would never end.
+    Raises: ValueError when nobody names one, as an answer would never end; and for a tokenizer that is a Python program.
     """
+    if getattr(pretrained, "backend_tokenizer", None) is None:
+        kind, name = type(pretrained).__name__, pretrained.name_or_path
+        raise ValueError(
+            f"the tokenizer of {name} ({kind}) has no form as data: only one with a tokenizer.json is read"
+        )
     eos_token = pretrained.eos_token_id if pretrained.eos_token_id is not None else next(iter(ends), None)
     if eos_token is None:
         name = pretrained.name_or_path

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
+from transformers import ByT5Tokenizer
 
 from crucible.effects import decode, digest, encode
-from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer
+from crucible.kitchen.handlers.torch.tokenizer import HfTokenizer, tokenizer_from
+from crucible.train.renderers import ChatTemplateRenderer
 from crucible.train.types import Message, Tokenizer, ToolCall
 from tests.train.renderers.chatml import as_value, trained
 from tests.train.renderers.conftest import reference, smollm_tokenizer
@@ -216,3 +218,16 @@ def test_where_there_is_no_way_it_is_a_value_error_and_other_texts_are_encoded()
     assert words().encode_text("hello hello you") == (2, 2, 0)
     with pytest.raises(ValueError, match="no way to write '</s>' as text"):
         words().encode_text("hello </s>")
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ 1 / 0 }}", "{{ messages + 1 }}", "{{ range(10 ** 9) }}", "{% for", "{{ messages[9].x }}"]
+)
+def test_a_template_that_fails_is_a_failure(value: HfTokenizer, template: str) -> None:
+    broken = ChatTemplateRenderer(attrs.evolve(value, chat_template=template))
+    assert "the chat template refuses" in str(broken.generation_prompt([USER]).failure())
+
+
+def test_a_tokenizer_that_is_a_program_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ByT5Tokenizer.*tokenizer\.json"):
+        tokenizer_from(ByT5Tokenizer())
