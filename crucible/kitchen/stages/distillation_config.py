@@ -44,8 +44,8 @@ class DistillationConfig(OnPolicyConfig):
 
     @property
     def method(self) -> str:
-        """Name who answers beside the method: a batch is another one in each mode."""
-        return f"{super().method} {self.mode}"
+        """Name what is learned beside the method: a batch is another one in each mode, and by forward KL, which needs likeliest tokens."""
+        return f"{super().method} {'forward_kl' if 'top_logprobs' in self.session.needs else self.mode}"
 
     @property
     def needs(self) -> tuple[Feature, ...]:

@@ -249,6 +249,7 @@ OTHER_METHODS = {
     "reinforcement_async": "reinforcement",
     "distillation on-policy": "distillation on_policy",
     "distillation off-policy": "distillation off_policy",
+    "distillation_forward_kl": "distillation forward_kl",
 }
 
 
@@ -262,3 +263,10 @@ def test_a_checkpoint_of_another_method_is_no_run_to_go_on_with(name: str, metho
     error = case.resumed(shelf, last.path).outcome.failure()
     assert f"{last.path} was saved by supervised, not by {method}" in str(error)
     assert "start_from" in str(error)
+
+
+def test_likeliest_tokens_are_not_learned_on_from_answers_that_were_imitated() -> None:
+    imitated, taught, shelf = CASES["distillation off-policy"], CASES["distillation_forward_kl"], Shelf()
+    last = imitated.run(shelf, imitated.config).events(CheckpointSaved)[-1]
+    said = str(attrs.evolve(taught, rows=imitated.rows).resumed(shelf, last.path).outcome.failure())
+    assert "was saved by distillation off_policy, not by distillation forward_kl" in said
