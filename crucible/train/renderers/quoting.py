@@ -11,6 +11,7 @@ transformers does, in one go.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -28,6 +29,8 @@ from crucible.train.types import (
     ToolSpec,
     plainest,
 )
+
+_Encode: TypeAlias = Callable[[str], tuple[TokenId, ...]]
 
 
 @attrs.frozen(kw_only=True)
@@ -88,15 +91,21 @@ def unused(texts: Iterable[str]) -> str:
     return next(one for one in spare if one not in whole and _escaped(one) not in whole.lower())
 
 
-def encode(tokenizer: Tokenizer, text: str, mark: str) -> tuple[TokenId, ...]:
+def encode(tokenizer: Tokenizer, text: str, mark: str, *, begins: bool = True) -> tuple[TokenId, ...]:
     """Encode what a template wrote of a quoted conversation: its own control tokens by id, all else as text.
+
+    Args:
+        tokenizer: that of the model.
+        text: as the template wrote it.
+        mark: of the quotes.
+        begins: whether nothing stands before it; some vocabularies put a blank there.
 
     Raises: ValueError when the tokenizer cannot encode a text without a control token.
     """
     vocabulary = vocabulary_of(tokenizer, [text])
     matches = vocabulary.written(text)
     bare = _without(text, mark)
-    if bare == text:
+    if bare == text and (begins or not _puts_a_blank_first(tokenizer)):
         tokens = tokenizer.encode(text)
         control = vocabulary.ids
         written = Counter(vocabulary.controls[match] for _, match in matches)
@@ -107,11 +116,12 @@ def encode(tokenizer: Tokenizer, text: str, mark: str) -> tuple[TokenId, ...]:
     for start, match in matches:
         before = text[position:start]
         before = before.rstrip() if _swallows(tokenizer, vocabulary, match, before=True) else before
-        encoded += _text_tokens(tokenizer, _without(before.lstrip() if strips else before, mark), vocabulary)
+        before = before.lstrip() if strips else before
+        encoded += _text_tokens(tokenizer, _without(before, mark), vocabulary, inside=not begins or position > 0)
         encoded.append(vocabulary.controls[match])
         position, strips = start + len(match), _swallows(tokenizer, vocabulary, match, before=False)
     rest = text[position:].lstrip() if strips else text[position:]
-    return (*encoded, *_text_tokens(tokenizer, _without(rest, mark), vocabulary))
+    return (*encoded, *_text_tokens(tokenizer, _without(rest, mark), vocabulary, inside=not begins or position > 0))
 
 
 def decode_quoted(tokenizer: Tokenizer, tokens: Sequence[TokenId]) -> tuple[str, str]:
@@ -143,9 +153,18 @@ def _swallows(tokenizer: Tokenizer, vocabulary: Vocabulary, control: str, *, bef
     return tokenizer.encode(f" {control}" if before else f"{control} ") == (vocabulary.controls[control],)
 
 
-def _text_tokens(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> tuple[TokenId, ...]:
+def _puts_a_blank_first(tokenizer: Tokenizer) -> bool:
+    """Tell whether a text has other tokens at the beginning than behind others, as SentencePiece's have."""
+    inside: _Encode | None = getattr(tokenizer, "encode_inside", None)
+    return inside is not None and inside("a") != tokenizer.encode_text("a")
+
+
+def _text_tokens(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary, *, inside: bool) -> tuple[TokenId, ...]:
     if not text:
         return ()
+    behind: _Encode | None = getattr(tokenizer, "encode_inside", None)
+    if inside and behind is not None:
+        return behind(text)
     if hasattr(tokenizer, "encode_text"):
         return tokenizer.encode_text(text)
     pieces, position = [], 0

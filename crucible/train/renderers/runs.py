@@ -37,7 +37,7 @@ def encode_runs(tokenizer: Tokenizer, runs: Sequence[Run], mark: str) -> Result[
             weights += [0.0] * len(run.image)
             continue
         try:
-            encoded = encode(tokenizer, run.text, mark) if run.text else ()
+            encoded = encode(tokenizer, run.text, mark, begins=not tokens) if run.text else ()
         except ValueError as error:
             return Failure(RenderError(message=str(error)))
         control += [len(tokens) + place for place, token in enumerate(encoded) if token in numbers]

@@ -340,3 +340,34 @@ def test_text_that_a_template_trims_stays_text() -> None:
         tokens = made.generation_prompt([Message(role="user", content=text)]).unwrap().tokens
         assert control_of(made.tokenizer, tokens) == [made.tokenizer.control_tokens[mark] for mark in (START, END)]
         assert made.tokenizer.decode(tokens) == f"{START}{text.strip()}{END}"
+
+
+def sentencepiece(scheme: str) -> Any:
+    """Give a tokenizer as Llama 2's: a blank is put before a text, with `first` only where nothing stands before it."""
+    from tokenizers import decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = dict.fromkeys([*(chr(code) for code in range(32, 127)), "\n", "\u2581", "\u2581h", "</s>"])
+    backend = Backend(models.BPE({letter: number for number, letter in enumerate(letters)}, [("\u2581", "h")]))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse()])
+    for mark in (START, END, "</s>"):
+        backend.add_special_tokens([AddedToken(mark, special=True, normalized=False)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, chat_template=CHATML)
+
+
+@pytest.mark.parametrize("scheme", ["first", "never"])
+def test_no_blank_comes_where_a_text_follows_others(scheme: str) -> None:
+    """Answers began with a blank that nobody wrote, and so did every text of a conversation that quoted something."""
+    theirs = sentencepiece(scheme)
+    ours = ChatTemplateRenderer(as_value(theirs))
+    plain = [Message(role=role, content="hi") for role in ("system", "user", "assistant")]
+    rendered = ours.supervised_example(plain, LAST).unwrap()
+    written = theirs.apply_chat_template([{"role": m.role, "content": m.content} for m in plain], tokenize=False)
+    assert list(rendered.tokens) == theirs.encode(written, add_special_tokens=False)
+    asked = rendered.tokens[rendered.tokens.index(ours.tokenizer.encode(START)[0], 1) :]
+    for quoted in (END, f"h</s>{START}h", "</s>"):
+        said = [plain[0], attrs.evolve(plain[1], content=quoted), plain[2], *plain[1:]]
+        tokens = ours.supervised_example(said, LAST).unwrap().tokens
+        assert tokens[-len(asked) :] == asked
+        assert f"{START}user\n{quoted}{END}\n{START}assistant\nhi{END}" in ours.tokenizer.decode(tokens)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+_BEFORE = "\U0010fffebefore\U0010ffff"  # a control token that nobody spells
+
+
 @attrs.frozen(kw_only=True)
 class HfTokenizer:
     """A `tokenizers` tokenizer with its chat template, held as text: comparable, and storable in a recording.
@@ -48,7 +51,14 @@ class HfTokenizer:
 
         Raises: ValueError when this vocabulary cannot write the text without a control token.
         """
-        return _as_text(self.json, self.control_tokens, text)
+        return _as_text(self.json, self.control_tokens, text, inside=False)
+
+    def encode_inside(self, text: str) -> tuple[TokenId, ...]:
+        """Give the tokens of `text` as `encode_text` does, for one that follows others: some vocabularies begin with a blank.
+
+        Raises: ValueError, as `encode_text`.
+        """
+        return _as_text(self.json, self.control_tokens, text, inside=True)
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Give the text of `tokens`, special tokens included; a number that stands for no token gives no text."""
@@ -157,31 +167,41 @@ def _plain(json: str, controls: tuple[str, ...]) -> "tokenizers.Tokenizer":
             kept.append(token)
         elif token["content"] not in own:
             kept.append({**token, "content": f"\U0010fffe{token['id']}\U0010ffff"})
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    kept.append({"id": _vocab_size(json), "content": _BEFORE, "special": True, **flags})
     return _load(dumps({**stored, "added_tokens": kept}, ensure_ascii=False))
 
 
-def _as_text(json: str, controls: Mapping[str, TokenId], text: str) -> tuple[TokenId, ...]:
+def _encoded(plain: "tokenizers.Tokenizer", text: str, *, inside: bool) -> tuple[list[TokenId], list[tuple[int, int]]]:
+    """Give tokens and where in the text each is; `inside` behind a control token, as the library encodes what follows one."""
+    if not inside:
+        whole = plain.encode(text, add_special_tokens=False)
+        return whole.ids, whole.offsets
+    whole = plain.encode(_BEFORE + text, add_special_tokens=False)
+    return whole.ids[1:], [(start - len(_BEFORE), end - len(_BEFORE)) for start, end in whole.offsets[1:]]
+
+
+def _as_text(json: str, controls: Mapping[str, TokenId], text: str, *, inside: bool) -> tuple[TokenId, ...]:
     """Encode as text; a control token that is a word of the vocabulary itself is cut in two.
 
     Raises: ValueError when that does not help, or where the pieces are no tokens.
     """
     plain, unknown = _plain(json, tuple(controls)), _unknown(json)
     control = set(controls.values()) - {unknown}
-    whole = plain.encode(text, add_special_tokens=False)
-    encoded, tokens, rest = whole, list[TokenId](), text
-    while (place := next((place for place, token in enumerate(encoded.ids) if token in control), None)) is not None:
-        start, end = encoded.offsets[place]
-        halves = ((cut, plain.encode(rest[:cut], add_special_tokens=False).ids) for cut in range(start + 1, end))
+    ids, offsets = _encoded(plain, text, inside=inside)
+    whole, tokens, rest = ids, list[TokenId](), text
+    while (place := next((place for place, token in enumerate(ids) if token in control), None)) is not None:
+        start, end = offsets[place]
+        begins = not tokens and not inside
+        halves = ((cut, _encoded(plain, rest[:cut], inside=not begins)[0]) for cut in range(start + 1, end))
         cut, before = next(((cut, ids) for cut, ids in halves if control.isdisjoint(ids)), (0, []))
         if not cut:
             raise _no_way(rest[start:end])
         tokens, rest = [*tokens, *before], rest[cut:]
-        encoded = plain.encode(rest, add_special_tokens=False)
-    tokens += encoded.ids
+        ids, offsets = _encoded(plain, rest, inside=True)
+    tokens += ids
     for name in (name for name in controls if unknown in tokens and name in text):
-        if unknown in plain.encode(name, add_special_tokens=False).ids or tokens.count(unknown) > whole.ids.count(
-            unknown
-        ):
+        if unknown in plain.encode(name, add_special_tokens=False).ids or tokens.count(unknown) > whole.count(unknown):
             raise _no_way(name)
     return tuple(tokens)
 
