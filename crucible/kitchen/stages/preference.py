@@ -231,9 +231,20 @@ def _pairs(
 ) -> Do[TrainError, Never, PreferencePairs]:
     """Make the data of the pairs that differ, and what the loss wants beside them."""
     built = build_pairs(rows, renderer, rules, last_message_only=config.loss == "bradley_terry")
+    if source is config.held_out:
+        built = built.alt(lambda error: _of_held_out(error, source))
     data = yield from different_pairs((yield from from_result(built)), rows, source, max_length=rules.max_length)
     baselines = mismatched(data, max_length=rules.max_length) if config.loss == "kto" else ()
     return PreferencePairs.unseen(data, baselines)
+
+
+def _of_held_out(error: TrainError, held_out: DatasetConfig) -> TrainError:
+    """Say that the row is one of the held-out ones: the training rows have the same indices."""
+    if not isinstance(error, InvalidRequest):
+        return error
+    return attrs.evolve(
+        error, message=f"in the held-out dataset {held_out.name!r}, split {held_out.split!r}: {error.message}"
+    )
 
 
 def _not_empty(rows: Sequence[Row], held_out: DatasetConfig) -> Result[None, TrainError]:

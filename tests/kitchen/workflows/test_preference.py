@@ -374,6 +374,12 @@ def test_answers_are_measured_before_after_and_every_so_many_steps_with_held_out
     assert len(run.log.of("Evaluator.evaluate")) == 4
 
 
+def test_a_held_out_row_that_is_no_pair_is_not_taken_for_a_training_row() -> None:
+    handlers = on_nothing(DUELS, [{"prompt": "1+1?", "chosen": "2"}])
+    error = str(fought(attrs.evolve(BASE, held_out=TEST), handlers).outcome.failure())
+    assert "in the held-out dataset 'duels', split 'test': the row has columns ['chosen', 'prompt'] (item 0)" in error
+
+
 def test_a_held_out_split_without_rows_is_an_error_that_says_so() -> None:
     error = fought(attrs.evolve(BASE, held_out=TEST), on_nothing(DUELS)).outcome.failure()
     assert error == InvalidRequest(
