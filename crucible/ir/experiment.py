@@ -107,14 +107,34 @@ class Experiment:
                 message = "is the training dataset and split"
                 yield Problem(path=f"training.{path}", message=message, fix="hold out another split")
 
+    @property
+    def models(self) -> Mapping[str, ModelRef]:
+        """All models that the backend is asked for, by their paths: the one that is trained, teachers, members of an ensemble."""
+        teachers = self.training.teachers if isinstance(self.training, DistillationSpec) else ()
+        members = () if self.reliability.ensemble is None else self.reliability.ensemble.models
+        return {
+            "model": self.model,
+            **{f"training.teachers[{place}].model": teacher.model for place, teacher in enumerate(teachers)},
+            **{f"reliability.ensemble.models[{place}]": member for place, member in enumerate(members)},
+        }
+
     @rule("model.provider", "backend.id")
     def _the_backend_has_the_model(self) -> Iterator[Problem]:
+        yield from self._not_there({"model": self.model})
+
+    @rule("training", "reliability.ensemble", "backend.id")
+    def _the_backend_has_the_other_models(self) -> Iterator[Problem]:
+        yield from self._not_there({path: model for path, model in self.models.items() if path != "model"})
+
+    def _not_there(self, models: Mapping[str, ModelRef]) -> Iterator[Problem]:
         wrong = {("local", "tinker"), ("tinker", "torch")}
-        if (self.model.provider, self.backend.id) in wrong:
-            message = (
-                f"a model of the provider {self.model.provider!r} cannot be used on the backend {self.backend.id!r}"
-            )
-            yield Problem(path="model.provider", message=message, fix="take another provider, or another backend.id")
+        for path, model in models.items():
+            if (model.provider, self.backend.id) in wrong:
+                message = (
+                    f"a model of the provider {model.provider!r} cannot be used on the backend {self.backend.id!r}"
+                )
+                fix = "take another provider, or another backend.id"
+                yield Problem(path=f"{path}.provider", message=message, fix=fix)
 
     @rule("baseline", "id", "experiment_type")
     def _is_compared_with_another(self) -> Iterator[Problem]:

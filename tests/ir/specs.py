@@ -168,7 +168,7 @@ def _where(condition: bool, spec: Any, **changes: object) -> Any:
 
 
 def _model(it: ModelRef) -> ModelRef:
-    return it if it.provider == "huggingface" else attrs.evolve(it, revision=None)
+    return attrs.evolve(it, provider="huggingface")  # which every backend has
 
 
 def _dataset(it: DatasetRef) -> DatasetRef:

@@ -121,6 +121,13 @@ BROKEN: list[tuple[Any, str]] = [
     ),
     (experiment(model=ModelRef(id="a", provider="tinker")), "model.provider"),
     (experiment(model=ModelRef(id="a", provider="local"), backend=BackendRef(id="tinker")), "model.provider"),
+    (
+        experiment(
+            backend=BackendRef(id="tinker"),
+            training=DistillationSpec(teachers=(TeacherSpec(model=ModelRef(id="a", provider="local")),)),
+        ),
+        "training.teachers[0].model.provider",
+    ),
     (experiment(experiment_type="comparison"), "baseline"),
     (experiment(baseline="a"), "baseline"),
     (experiment(reliability=ReliabilitySpec(stats=StatsSpec())), "reliability.stats"),

@@ -50,7 +50,7 @@ def backend_found(experiment: Experiment) -> Iterator[Found]:
     problems = [
         *option_problems(f"the backend {ref.id}", taker, ref.options, path, hidden=hidden),
         *_too_small(ref.options, path),
-        *_model_problems(experiment.model, "model"),
+        *(problem for path, model in experiment.models.items() for problem in _model_problems(model, path)),
         *(_saved_problems(experiment) if ref.id == "torch" else ()),
     ]
     yield from problems
@@ -100,8 +100,6 @@ def _saved_problems(experiment: Experiment) -> Iterator[Problem]:
         paths |= {
             f"training.teachers[{place}].weights_path": it.weights_path for place, it in enumerate(training.teachers)
         }
-        for place, teacher in enumerate(training.teachers):
-            yield from _model_problems(teacher.model, f"training.teachers[{place}].model")
     for path, saved in paths.items():
         if saved is not None and not Path(saved).exists():
             yield Problem(path=path, message=f"there is nothing saved at {saved}", fix="correct the path")

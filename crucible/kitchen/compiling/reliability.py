@@ -83,10 +83,6 @@ def _ensemble_problems(spec: EnsembleSpec, needed: Collection[type[Port]]) -> It
     if spec.execution_mode == "hedged":
         message = "no votes can be counted where one answer is enough"
         yield Problem(path=f"{path}.execution_mode", message=message, fix="give reliability.hedging alone")
-    for index, model in enumerate(spec.models):
-        if model.revision is not None or model.options:
-            message = "no backend takes a revision or options of a model"
-            yield Problem(path=f"{path}.models[{index}]", message=message, fix="leave them out")
 
 
 def voting_of(spec: EnsembleSpec, names: Sequence[str]) -> Voting:

@@ -62,9 +62,13 @@ def rows_found(experiment: Experiment, needed: frozenset[type[Port]]) -> Iterato
 
 def evaluator_found(experiment: Experiment, needed: frozenset[type[Port]]) -> Iterator[Found]:
     """Give who judges answers: who is named, or who belongs to the rows that are judged; nobody where no stage asks."""
+    judged = _judged(experiment)
+    is_asked = Evaluator in needed and (experiment.training is None or bool(judged))
+    if experiment.evaluator is not None and not is_asked:
+        fix = "give training.evaluation, or leave it out"
+        yield Problem(path="evaluator", message="no answers are judged, so it would never be asked", fix=fix)
     if Evaluator not in needed:
         return
-    judged = _judged(experiment)
     rows = judged.values() or [ref for ref in (experiment.dataset,) if ref is not None]
     own_verifier = {ref.provider == "reasoning_gym" for ref in rows}
     if experiment.evaluator is None and len(own_verifier) > 1:

@@ -329,7 +329,7 @@ def test_what_an_ensemble_or_a_guardrail_cannot_do_is_a_problem() -> None:
     models = (ModelRef(id="a", revision="r"), ModelRef(id="b"))
     ensemble = EnsembleSpec(models=models, strategy="best_confidence")
     silent = problems(attrs.evolve(rehearsal(), reliability=ReliabilitySpec(ensemble=ensemble)))
-    assert set(silent) == {f"reliability.ensemble{end}" for end in ("", ".strategy", ".models[0]")}
+    assert set(silent) == {f"reliability.ensemble{end}" for end in ("", ".strategy", ".models[0].revision")}
     guardrail = GuardrailSpec(checks=("content",))
     quiet = problems(attrs.evolve(rehearsal(), reliability=ReliabilitySpec(guardrail=guardrail)))
     assert set(quiet) == {"reliability.guardrail", "reliability.guardrail.checks"}

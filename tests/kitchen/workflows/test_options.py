@@ -3,10 +3,8 @@
 Fields are found by walking the configurations, so that a new one is here by itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 import pytest
@@ -14,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible.effects import Eff, Failure
-from crucible.fields import InvalidField, alternatives, field_types
 from crucible.kitchen import Context
 from crucible.kitchen.config import EvaluationConfig, TrainingConfig
 from crucible.kitchen.stages.distillation import DistillationConfig
@@ -28,6 +25,7 @@ from crucible.kitchen.workflows.supervised import supervised
 from crucible.train.algorithms.policy_gradient import grpo
 from crucible.train.environments import RolloutLimits
 from crucible.train.types import AdamParams, DatasetConfig, Row, SamplingConfig, SessionConfig
+from tests.kitchen.changes import is_one_of_many, leaves, variants
 from tests.kitchen.workflows.arenas import chatting
 from tests.kitchen.workflows.runs import Ran, on_nothing, ran
 from tests.kitchen.workflows.test_feedback_loop import BASE as LOOP
@@ -142,73 +140,6 @@ WITHOUT_EFFECT: Mapping[tuple[str, str], str] = {
     ("feedback_loop", "retraining.dataset.split"): "the exported file takes its place",
     ("feedback_loop", "retraining.num_rows"): "all that is exported is trained on",
 }
-
-
-def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Give the paths of all fields of a configuration, nested ones too."""
-    for field in attrs.fields(type(value)):
-        inner = getattr(value, field.name)
-        yield (*path, field.name)
-        if attrs.has(type(inner)):
-            yield from leaves(inner, (*path, field.name))
-
-
-def others(value: Any, kind: Any) -> Iterator[object]:
-    """Give other values of a type."""
-    for it in alternatives(kind):
-        if it is NoneType and value is not None:
-            yield None
-        elif it is bool:
-            yield not value
-        elif it is int:
-            yield from ((2, 1) if value is None else (value + 1, value + 100, value - 1))
-        elif it is float:
-            yield from ((0.5,) if value is None else (value * 0.5 or 0.3, value + 0.2))
-        elif it is str:
-            yield "other" if value is None else f"{value}x"
-        elif get_origin(it) is Literal:
-            yield from (choice for choice in get_args(it) if choice != value)
-        elif isinstance(it, type) and issubclass(it, Enum):
-            yield from (choice for choice in it if choice is not value)
-        elif get_origin(it) is tuple:
-            yield from (value[:-1], (*value, *value))
-        elif get_origin(it) is not None:
-            yield {**value, "other": next(others(None, get_args(it)[1]), "more")}
-        elif isinstance(it, type) and attrs.has(it) and value is None:
-            yield made(it)  # any other is changed field by field
-
-
-def made(kind: type) -> object:
-    if kind is EvaluationConfig:
-        return EvaluationConfig(dataset=DatasetConfig(name="rows", split="test"))
-    return kind(**{field.name: "other" for field in attrs.fields(kind) if field.default is attrs.NOTHING})
-
-
-def changed(config: Any, path: tuple[str, ...], value: object) -> Any:
-    name, *rest = path
-    inner = changed(getattr(config, name), tuple(rest), value) if rest else value
-    return attrs.evolve(config, **{name: inner})
-
-
-def variants(config: Any, path: tuple[str, ...]) -> Iterator[tuple[object, Any]]:
-    """Give each other value of a field that its own type and limits allow, with the configuration that has it."""
-    owner = config
-    for name in path[:-1]:
-        owner = getattr(owner, name)
-    kind: type = type(owner)
-    now = getattr(owner, path[-1])
-    for value in (other for other in others(now, field_types(kind)[path[-1]]) if other != now):
-        try:
-            yield value, changed(config, path, value)
-        except InvalidField:
-            continue
-
-
-def is_one_of_many(config: Any, path: tuple[str, ...]) -> bool:
-    """Tell whether a field holds one of many: two that are close may come to the same, as with batches larger than the data."""
-    for name in path:
-        config = getattr(config, name)
-    return isinstance(config, int | float | Enum) and not isinstance(config, bool)
 
 
 def does(run: Ran[Any, Any]) -> list[object]:
