@@ -45,11 +45,9 @@ def backend_found(experiment: Experiment) -> Iterator[Found]:
     if isinstance(backend, Problem):
         yield backend
         return
-    ref, path = backend.ref, f"{backend.path}.options"
-    taker, hidden = _TAKERS[ref.id]
+    ref = backend.ref
     problems = [
-        *option_problems(f"the backend {ref.id}", taker, ref.options, path, hidden=hidden),
-        *_too_small(ref.options, path),
+        *_option_problems(experiment.backend),
         *(problem for path, model in experiment.models.items() for problem in _model_problems(model, path)),
         *(_saved_problems(experiment) if ref.id == "torch" else ()),
     ]
@@ -59,7 +57,7 @@ def backend_found(experiment: Experiment) -> Iterator[Found]:
     try:
         made = _MAKERS[ref.id](ref.options, experiment)
     except ValueError as error:
-        yield Problem(path=path, message=str(error), fix="correct it")
+        yield Problem(path=f"{backend.path}.options", message=str(error), fix="correct it")
         return
     instead = "" if backend.path == "backend" else f", as {experiment.backend.id} cannot be used here"
     yield attrs.evolve(made, said=made.said + instead)
@@ -69,6 +67,17 @@ def _missing(ref: BackendRef, path: str) -> Problem | None:
     if ref.id == "torch":
         return missing_extra("torch", "torch", "transformers", "safetensors", path=path)
     return missing_extra("tinkex", "tinker", path=path) if ref.id == "tinker" else None
+
+
+def _option_problems(backend: BackendRef) -> Iterator[Problem]:
+    """Name what is wrong with the options of a backend and of its fallbacks, which may be taken on another machine."""
+    ref: BackendRef | None = backend
+    path = "backend"
+    while ref is not None:
+        taker, hidden = _TAKERS[ref.id]
+        yield from option_problems(f"the backend {ref.id}", taker, ref.options, f"{path}.options", hidden=hidden)
+        yield from _too_small(ref.options, f"{path}.options")
+        ref, path = ref.fallback, f"{path}.fallback"
 
 
 def _too_small(options: Mapping[str, object], path: str) -> Iterator[Problem]:

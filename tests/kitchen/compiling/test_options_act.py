@@ -283,3 +283,9 @@ def test_a_teacher_and_a_member_of_an_ensemble_are_models_like_any_other() -> No
 def test_an_evaluator_that_nobody_asks_is_refused() -> None:
     experiment = attrs.evolve(rehearsal(SupervisedSpec()), evaluator=EvaluatorRef(provider="scorers"))
     assert "no answers are judged" in problems(experiment)["evaluator"]
+
+
+def test_options_of_a_fallback_are_checked_where_it_is_not_taken_too() -> None:
+    fallback = BackendRef(id="torch", options={"dtyp": "float32"})
+    experiment = changed(rehearsal(), ("backend",), BackendRef(id="noop", fallback=fallback))
+    assert list(problems(experiment)) == ["backend.fallback.options.dtyp"]
