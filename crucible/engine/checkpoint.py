@@ -141,6 +141,11 @@ def read_adapter(directory: Path) -> AdapterWeights:
 def _manifest(directory: Path) -> dict[str, Any]:  # Any: JSON
     path = directory / MANIFEST
     if not path.is_file():
+        if (directory / ADAPTER).is_file():
+            raise CheckpointNotFoundError(
+                f"{directory} holds weights to sample from, and training goes on from a checkpoint: set save_every, and give a "
+                f"folder of checkpoints/"
+            )
         raise CheckpointNotFoundError(f"no checkpoint at {directory}: {MANIFEST} is not there")
     manifest: dict[str, Any] = json.loads(path.read_bytes())
     if manifest.get("format") != FORMAT:

@@ -110,7 +110,9 @@ def _fit(example: RenderedExample, rules: DatumRules, index: int) -> Result[Rend
 def _with_loss(datum: Datum, rules: DatumRules, index: int) -> Result[Datum, TrainError]:
     if datum.num_loss_tokens > 0:
         return Success(datum)
-    fix = f"train on something else than {rules.train_on.value}, or raise max_length"
+    fix = f"give it an assistant message, or train on something else than {rules.train_on.value}"
+    if len(datum.model_input) >= rules.max_length - 1:
+        fix = "raise max_length: what would be trained on is cut off"
     return Failure(InvalidRequest(message="the row has no token to train on", fix=fix, index=index))
 
 

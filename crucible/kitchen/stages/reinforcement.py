@@ -206,13 +206,16 @@ def environment_groups(
             partial(_of_row, row, index)
         )
         if isinstance(environment, ProblemEnv):
-            question = observe(environment.renderer, environment.messages)
-            yield from from_result(question).alt(partial(_of_row, row, index))
+            yield from calling(partial(_question, environment), of=named).alt(partial(_of_row, row, index))
         asked = guarded(environment, of=named)
         if rules is not None:
             asked = FittedEnvironment(environment=asked, rules=rules, index=index)
         groups = (*groups, EnvironmentGroup(environment=asked, size=config.group_size, row=index))
     return groups
+
+
+def _question(environment: ProblemEnv[R]) -> Eff[object, EnvironmentFailed, Never]:
+    return from_result(observe(environment.renderer, environment.messages))
 
 
 def _of_row(row: Row, index: int, error: TrainError | EnvironmentFailed) -> TrainError:

@@ -132,6 +132,19 @@ def test_a_factory_of_environments_that_raises_ends_the_run_and_the_row_is_named
     assert sessions_left_open(run.log) == []
 
 
+def test_a_message_that_is_none_is_named_by_its_row() -> None:
+    """Rows hold dicts where an environment wants messages: the likeliest slip."""
+
+    def factory(row: Row, renderer: Renderer, /) -> Any:
+        said: Any = {"role": "user", "content": row["prompt"]}
+        return pure(ProblemEnv(messages=(said,), renderer=renderer, score=lambda text: pure(1.0)))
+
+    error = played(reinforcement(factory)).outcome.failure()
+    assert isinstance(error, InvalidRequest)
+    assert error.index is not None
+    assert "AttributeError was raised in " in str(error)
+
+
 @pytest.mark.parametrize("make", WORKFLOWS)
 def test_a_judge_that_hangs_costs_only_the_trajectories_that_gave_it_a_time_limit(make: Any) -> None:
     config = attrs.evolve(BASE, algorithm=grpo())

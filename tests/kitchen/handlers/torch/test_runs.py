@@ -69,6 +69,14 @@ def test_a_model_that_names_no_end_of_sequence_is_refused_before_training(root: 
     assert not (root / "weights").exists()
 
 
+def test_weights_to_sample_from_are_no_checkpoint_and_the_error_says_what_is(root: Path, tiny_folder: str) -> None:
+    completed(root / "whole", config_for(tiny_folder))
+    config = config_for(tiny_folder, start_from=str(root / "whole" / "weights" / "final_weights"))
+    error = run(recipe(config), on_this_machine(root / "again"), run_id="run").failure().error
+    assert "holds weights to sample from" in str(error)
+    assert "set save_every, and give a folder of checkpoints/" in str(error)
+
+
 @pytest.mark.parametrize("step", [4, 8, 12])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(root: Path, tiny_folder: str, step: int) -> None:
     """The checkpoints lie within the first epoch, within the second, and at the end."""
