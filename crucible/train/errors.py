@@ -48,7 +48,7 @@ class MissingExtra:
 
 @attrs.frozen(kw_only=True)
 class SequenceTooLong:
-    """A sequence is longer, in tokens, than the model takes."""
+    """A sequence is longer, in tokens, than the model takes, or than `max_length` lets it be."""
 
     index: int
     length: int
@@ -56,8 +56,8 @@ class SequenceTooLong:
 
     def __str__(self) -> str:
         return (
-            f"item {self.index} has {self.length} tokens, the model takes {self.limit}: "
-            f"set max_length to at most {self.limit}, or shorten the item"
+            f"item {self.index} has {self.length} tokens, and at most {self.limit} are taken: "
+            f"shorten it, set truncate, or raise max_length where the model takes more"
         )
 
 

@@ -157,7 +157,7 @@ class TestTheLengthLimit:
     def test_one_token_more_is_an_error_that_names_the_row(self) -> None:
         result = build_data([ROW, {"prompt": "2+2??", "completion": "4"}], RENDERER, DatumRules(max_length=self.size))
         assert result.failure() == SequenceTooLong(index=1, length=self.size + 1, limit=self.size)
-        assert str(result.failure()).startswith(f"item 1 has {self.size + 1} tokens, the model takes {self.size}")
+        assert str(result.failure()).startswith(f"item 1 has {self.size + 1} tokens, and at most {self.size} are taken")
 
     def test_truncation_cuts_the_end(self) -> None:
         rules = DatumRules(max_length=self.size - 2, truncate=True)

@@ -106,10 +106,14 @@ def optimization_of(config: TrainingConfig, *, total_steps: int, loss_fn: LossFn
 def laid_out(config: TrainingConfig, *, total_steps: int) -> Do[Never, Never, Optimization]:
     """Lay out the schedule as `optimization_of` does, and tell where it does not come to what was asked for."""
     if config.warmup_steps > total_steps:
-        problem = (
-            f"warmup_steps is {config.warmup_steps}, and the run has {total_steps}: the learning rate never gets there"
-        )
+        problem = f"warmup_steps is {config.warmup_steps}, and the run has {total_steps} steps: the learning rate never gets there"
         yield from tell(RunWarned(problem=f"{problem}; lower warmup_steps"))
+    for name, never in (("save_every", "saves no checkpoint on the way"), ("eval_every", "is not measured on the way")):
+        steps: int = getattr(config, name)
+        if steps > total_steps:
+            yield from tell(
+                RunWarned(problem=f"{name} is {steps}, and the run has {total_steps} steps: it {never}; lower {name}")
+            )
     return optimization_of(config, total_steps=total_steps)
 
 

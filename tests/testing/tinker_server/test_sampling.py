@@ -82,7 +82,7 @@ def test_a_prompt_that_fills_the_context_is_scored() -> None:
         top = done(opened.sample(prompt(5, 6, 7, 8), 1, one_token, topk_prompt_logprobs=1)).topk_prompt_logprobs
         assert top is not None
         assert len(top) == 4
-        with pytest.raises(tinker.RequestFailedError, match="the model takes 3"):
+        with pytest.raises(tinker.RequestFailedError, match="at most 3 are taken"):
             done(opened.sample(prompt(5, 6, 7, 8), 1, GREEDY))
         assert len(done(opened.sample(prompt(5, 6), 1, wire.SamplingParams(temperature=0))).sequences[0].tokens) <= 2
 

@@ -208,7 +208,7 @@ def test_what_cannot_be_done_is_a_failed_future_that_says_whose_fault_it_is() ->
                 "weights has 1 entries",
                 "user",
             ),
-            (trained.forward_backward([datum([5] * 200)], "cross_entropy"), "the model takes 100", "user"),
+            (trained.forward_backward([datum([5] * 200)], "cross_entropy"), "at most 100 are taken", "user"),
             (trained.forward_backward([datum([5, 6])], "ppo"), "needs logprobs", "user"),
             (trained.forward_backward(DATA, "gspo"), "does not support the loss 'gspo'", "user"),
             (trained.forward_backward(DATA, "dro", {"beta": "high"}), "no text as beta", "user"),

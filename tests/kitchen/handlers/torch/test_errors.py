@@ -139,7 +139,7 @@ class TestBatches:
         session = handlers.run(opened(tiny_folder)).unwrap()
         error = error_of(handlers, learned(session, [datum(), datum(session.max_length + 1)]))
         assert error == SequenceTooLong(index=1, length=129, limit=128)
-        assert "set max_length to at most 128" in str(error)
+        assert "at most 128 are taken" in str(error)
 
     def test_images_are_not_taken_for_token_zero(self, shared_backend: TorchBackend, tiny_folder: str) -> None:
         training, sampling = TorchTraining(shared_backend), TorchSampling(shared_backend)
