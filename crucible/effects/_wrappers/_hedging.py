@@ -53,8 +53,10 @@ class SlowerThan:
     Until `warm_up` calls of an operation were answered there is no delay, and so no hedge. A call that a hedge overtook
     counts with the time after which it was given up. Handlers that are to share it are given the same one.
 
+    >>> from abc import abstractmethod
     >>> from crucible.effects import Call, Port
     >>> class Clock(Port):
+    ...     @abstractmethod
     ...     async def now(self) -> Result[float, str]: ...
     >>> call = Call(path=(), operation=Clock.now, arguments=(), keywords={})
     >>> slow = SlowerThan(percentile=90, warm_up=10)

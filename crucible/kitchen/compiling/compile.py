@@ -30,7 +30,7 @@ from crucible.kitchen.compiling.methods import (
     supervised_method,
 )
 from crucible.kitchen.compiling.observing import observing_problems
-from crucible.kitchen.compiling.pipeline import workflow_of
+from crucible.kitchen.compiling.pipeline import left_undone, workflow_of
 from crucible.kitchen.compiling.reliability import reliability_problems
 from crucible.kitchen.compiling.results import result_problems
 from crucible.kitchen.compiling.rows import evaluator_found, rows_found
@@ -71,6 +71,7 @@ def compile_experiment(
     workflow, config = workflow_of(method, experiment.pipeline), config_of(experiment)
     for result in (workflow, config):
         problems += result.failure() if isinstance(result, Failure) else ()
+    problems += [] if problems else left_undone(experiment, catalogue.own)
     needed = workflow.map(lambda whole: whole.outline.all_ports()).value_or(_usual_ports(method))
     found = list(_found(experiment, needed))
     problems += [each for each in found if isinstance(each, Problem)]

@@ -1,12 +1,12 @@
 """From the stages that a file names to a workflow: every name, option and order is checked before anything runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar
 
 import attrs
 
 from crucible.effects import Failure, Result, Success
-from crucible.ir import Problem, StageDef
+from crucible.ir import Experiment, Problem, StageDef
 from crucible.kitchen.compiling.catalogue import Entry
 from crucible.kitchen.compiling.erased import AnyStage, in_sequence, stage_of
 from crucible.kitchen.compiling.methods import Method
@@ -14,6 +14,13 @@ from crucible.kitchen.compiling.options import nearest, option_problems
 from crucible.kitchen.compiling.shapes import Form, filled, matched, shown
 from crucible.kitchen.stage import starting_from
 from crucible.train.ports import TrainingClient
+
+_STAGES_OF = {
+    "register_as": ("register_model",),
+    "evaluation": ("measure", "evaluate"),
+    "held_out": ("measure", "evaluate_preferences"),
+}
+"""Which stages do what a field of a training asks for; what is asked for on the way, `train` does."""
 
 _WITHOUT_TRAINING = "give a training, whose method has stages; without one there are those of a catalogue in code alone"
 
@@ -47,6 +54,24 @@ def workflow_of(method: Method, stages: Sequence[StageDef]) -> Result[AnyStage, 
         return Failure(tuple(problems))
     parts = [step.stage for step in steps if step is not None]
     return Success(in_sequence(stage_of(starting_from(method.config)), parts).named(method.name))
+
+
+def left_undone(experiment: Experiment, own: Collection[str]) -> Iterator[Problem]:
+    """Name what a training asks for and no stage of its pipeline does.
+
+    Stages of one's own, named in `own`, may do anything; a stage that is there and not enabled is left out on purpose.
+    """
+    training, names = experiment.training, {each.name for each in experiment.pipeline}
+    if training is None or not names or not names.isdisjoint(own):
+        return
+    for field, stages in _STAGES_OF.items():
+        on_the_way = field != "register_as" and "train" in names and getattr(training, "eval_every", None)
+        if getattr(training, field, None) is not None and names.isdisjoint(stages) and not on_the_way:
+            fix = f"name {' or '.join(stages)} in the pipeline, or leave it out"
+            yield Problem(path=f"training.{field}", message="no stage of the pipeline does it", fix=fix)
+    if "save_final_weights" in names and "train" not in names:
+        message = "nothing is trained, and the weights would be saved as they were"
+        yield Problem(path="pipeline", message=message, fix="name train before save_final_weights, or leave that out")
 
 
 def _step(method: Method, named: StageDef, path: str) -> Result[_Step, tuple[Problem, ...]]:

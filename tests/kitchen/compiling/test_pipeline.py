@@ -161,11 +161,27 @@ def test_a_stage_without_options_takes_none() -> None:
 def test_an_evaluation_with_other_numbers_leaves_the_configuration_as_it_was(tmp_path: str) -> None:
     begin = ("load_dataset", "init_session", "init_tokenizer", "build_supervised_dataset")
     once = StageDef(name="evaluate", options={"num_examples": 1})
-    compiled = sound(rehearsal(SUPERVISED, *begin, once, "evaluate", "cleanup"))
+    measured = attrs.evolve(SUPERVISED, register_as=None)
+    compiled = sound(rehearsal(measured, *begin, once, "evaluate", "cleanup"))
     result = compiled.run(tmp_path).unwrap().result
     assert [it.value for it in result.metrics if it.name == "eval/num_examples"] == [1.0, 2.0]
     assert isinstance(result.context.state, SupervisedState)
     assert result.context.state.config == compiled.recipe.default_config
+
+
+@pytest.mark.parametrize(
+    ("stages", "path", "says"),
+    [
+        (("train", "save_final_weights", "measure"), "training.register_as", "name register_model in the pipeline"),
+        (("train", "save_final_weights", "register_model"), "training.evaluation", "name measure or evaluate in"),
+        (("save_final_weights", "measure", "register_model"), "pipeline", "name train before save_final_weights"),
+    ],
+)
+def test_what_no_stage_of_the_pipeline_does_is_a_problem(stages: tuple[str, ...], path: str, says: str) -> None:
+    begin = ("load_dataset", "init_session", "init_tokenizer", "build_supervised_dataset")
+    found = problems(rehearsal(SUPERVISED, *begin, *stages, "cleanup"))
+    assert list(found) == [path]
+    assert says in found[path]
 
 
 # Stages of one's own

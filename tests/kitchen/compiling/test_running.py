@@ -260,7 +260,7 @@ def test_a_run_without_printed_outputs_says_in_short_what_it_reached(tmp_path: P
 
 
 def test_a_table_of_no_metrics_says_so_and_a_page_has_no_choice_of_rows(tmp_path: Path) -> None:
-    bare = attrs.evolve(rehearsal(SUPERVISED, "load_dataset"), outputs=(OutputSpec(name="shown", sink="stdout"),))
+    bare = attrs.evolve(rehearsal(SupervisedSpec(), "load_dataset"), outputs=(OutputSpec(name="shown", sink="stdout"),))
     assert str(sound(bare).run(tmp_path).unwrap()).startswith("No metric was told.")
     page = OutputSpec(name="page", formats=("html",), options={"what": "events"})
     assert "whole run" in problems(attrs.evolve(bare, outputs=(page,)))["outputs[0].options.what"]
@@ -341,7 +341,7 @@ def test_a_run_within_all_its_limits_is_the_same_run(tmp_path: Path) -> None:
 
 def test_what_nothing_can_act_on_is_a_problem() -> None:
     hedged = ReliabilitySpec(hedging=HedgingSpec(percentile=95))
-    experiment = attrs.evolve(rehearsal(SUPERVISED, "load_dataset", "init_session"), reliability=hedged)
+    experiment = attrs.evolve(rehearsal(SupervisedSpec(), "load_dataset", "init_session"), reliability=hedged)
     assert list(problems(experiment)) == ["reliability.hedging"]
 
 
