@@ -65,6 +65,7 @@ def rows_of(path: Path, *, streaming: bool) -> Result[tuple[Row, ...], TrainErro
         ("rows.arrow", b"nothing", ["again"]),
         ("rows.txt", "é\n".encode("latin-1"), ["line 1", "iconv"]),
     ],
+    ids=lambda it: it if isinstance(it, str) else type(it).__name__,  # packed bytes hold the time
 )
 def test_a_damaged_file_is_named_with_the_line_and_the_fix(
     tmp_path: Path, name: str, content: bytes, says: list[str], streaming: bool
