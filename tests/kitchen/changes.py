@@ -49,8 +49,8 @@ def others(value: Any, kind: Any) -> Iterator[object]:
 
 def _other_lists(value: tuple[object, ...], kind: Any) -> Iterator[object]:
     yield from ((value[:-1], (*value, *value)) if value else ())
-    *_, last = [made(kind)] if attrs.has(kind) else [more for more in others(None, kind) if more not in value] or [None]
-    yield from () if last is None else [(*value, last)]
+    more = [made(kind)] if attrs.has(kind) else [one for one in others(None, kind) if one not in value]
+    yield from ((*value, one) for one in (more if get_origin(kind) is Literal else more[-1:]))
 
 
 def made(kind: type) -> object:
@@ -94,10 +94,11 @@ def variants(config: Any, path: tuple[str, ...]) -> Iterator[tuple[object, Any]]
 def is_one_of_many(config: Any, path: tuple[str, ...]) -> bool:
     """Tell whether a field holds one of many: two that are close may come to the same, as with batches larger than the data.
 
-    So may what is chosen where nothing is, and one of the choices.
+    So may what is chosen where nothing is, and one of the choices; or a list of choices, one of which is made anyway.
     """
     owner: Any = at(config, path[:-1])
     kind: type = type(owner)
     value = getattr(owner, path[-1])
-    is_choice = value is None and any(get_origin(it) is Literal for it in alternatives(field_types(kind)[path[-1]]))
+    forms = [form for it in alternatives(field_types(kind)[path[-1]]) for form in (it, *get_args(it))]
+    is_choice = (value is None or value == ()) and any(get_origin(form) is Literal for form in forms)
     return is_choice or (isinstance(value, int | float | Enum) and not isinstance(value, bool))
