@@ -14,6 +14,7 @@ from crucible.kitchen.context import Context, Iteration
 from crucible.kitchen.stage import pure_stage, stage
 from crucible.kitchen.stages.distillation import DistillationConfig, DistillationState
 from crucible.kitchen.stages.policy import Updated, take_step, whole_sequence
+from crucible.kitchen.stages.training import after_step
 from crucible.train.algorithms.distillation import SoftDatum, Tail, TopTokens, mean_over_positions, top_token_datum
 from crucible.train.algorithms.policy_gradient import BuiltInLoss
 from crucible.train.errors import BackendFailed, InvalidRequest, TrainError
@@ -118,15 +119,7 @@ def forward_kl_update(
     """Take one step down the forward KL to the teachers, which is the cross-entropy minus the teachers' entropy."""
     base, batch = context.state.base, mean_over_positions(context.state.lessons)
     output, update = yield from take_step(base, batch.data, BuiltInLoss(loss_fn="cross_entropy"), number=base.step)
-    after = attrs.evolve(
-        base,
-        step=base.step + 1,
-        step_before=base.step,
-        batches_done=base.batches_done + 1,
-        had_gradient=base.had_gradient or update.had_gradient,
-        epoch_loss=base.epoch_loss + output.loss,
-        epoch_steps=base.epoch_steps + 1,
-    )
+    after = after_step(base, output, update)
     metrics = {
         "teacher_kl": output.loss - batch.entropy,
         "loss": output.loss,

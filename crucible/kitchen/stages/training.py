@@ -19,6 +19,7 @@ from crucible.train.algorithms.schedules import learning_rate
 from crucible.train.errors import TrainError
 from crucible.train.ports import TrainingClient
 from crucible.train.supervised import mean_over_tokens
+from crucible.train.types import ForwardBackwardOutput, OptimStepOutput
 
 S = TypeVar("S", bound=TrainingState[TrainingConfig])
 
@@ -50,19 +51,24 @@ def optim_step(context: Context[Submitted[S]]) -> Do[TrainError, TrainingClient,
 
 @generic_stage
 def await_step(context: Context[Stepping[S]]) -> Do[TrainError, TrainingClient, Context[Stepped[S]]]:
-    """Await gradients and update; the step is counted here and nowhere else."""
+    """Await gradients and update, and count the step."""
     state = context.state
     gradients, update = yield from finished_step(state.gradients, state.update, step=state.base.step + 1)
-    base = attrs.evolve(
-        state.base,
-        step=state.base.step + 1,
-        step_before=state.base.step,
-        batches_done=state.base.batches_done + 1,
-        had_gradient=state.base.had_gradient or update.had_gradient,
-        epoch_loss=state.base.epoch_loss + gradients.loss,
-        epoch_steps=state.base.epoch_steps + 1,
-    )
+    base = after_step(state.base, gradients, update)
     return context.to(Stepped(base=base, num_tokens=state.num_tokens, gradients=gradients, update=update))
+
+
+def after_step(base: S, gradients: ForwardBackwardOutput, update: OptimStepOutput) -> S:
+    """Count a batch of one optimizer step, and add up what the epoch tells of it."""
+    return attrs.evolve(
+        base,
+        step=base.step + 1,
+        step_before=base.step,
+        batches_done=base.batches_done + 1,
+        had_gradient=base.had_gradient or update.had_gradient,
+        epoch_loss=base.epoch_loss + gradients.loss,
+        epoch_steps=base.epoch_steps + 1,
+    )
 
 
 def log_step_metrics(context: Context[Stepped[S]]) -> Eff[Context[S], Never, Never]:
